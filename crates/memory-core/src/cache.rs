@@ -1,0 +1,397 @@
+//! The semantic cache: answers that were paid for once, served again only to the same question.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::guard::{self, GuardRefusal};
+use crate::{Embedding, Error, MemoryId, Metadata, Result, Scope, Timestamp};
+
+/// The longest prompt, in bytes.
+pub const MAX_PROMPT_BYTES: usize = 64 * 1024;
+/// The longest response, in bytes.
+pub const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
+/// How long an entry lives unless its writer says otherwise: one hour.
+pub const DEFAULT_TTL: Duration = Duration::from_secs(3600);
+/// The longest time to live: ten years.
+pub const MAX_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// A cache of answers, found by the exact prompt or by a prompt of the same meaning.
+///
+/// # Contract
+/// Each promise has a test of its name in `memory_testkit::cache`.
+/// - `cache_answers_only_its_question`: a hit has the request's scope (all four parts equal), fingerprint and space,
+///   passed [`decide`], is unexpired, and the memories it depends on still stand.
+/// - `corrections_reach_the_cache`: `invalidate` by memory removes exactly the entries that depend on it, for good.
+/// - A time to live is absolute: hits do not prolong it. An expired entry is never returned.
+/// - One entry for each (scope, fingerprint, space, normalised prompt): a later `store` takes the former's place.
+/// - `lookup` never changes an answer, and an outage of the cache is an error the caller can treat as a miss.
+#[async_trait]
+pub trait SemanticCache: fmt::Debug + Send + Sync {
+    /// The answer to this prompt, or why there is none. Without an embedding in the request only an exact hit is found.
+    async fn lookup(&self, request: &CacheRequest) -> Result<CacheLookup>;
+
+    /// Files an answer. Gives its entry id.
+    async fn store(&self, entry: NewCacheEntry) -> Result<CacheEntryId>;
+
+    /// Removes entries, and gives how many it removed, or would in a dry run.
+    async fn invalidate(&self, request: &InvalidateRequest) -> Result<u64>;
+
+    /// What the cache holds and how it did, for a tenant.
+    async fn stats(&self, scope: &Scope) -> Result<CacheStats>;
+}
+
+/// The identity of a cache entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CacheEntryId(pub Uuid);
+
+impl fmt::Display for CacheEntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What must be equal, beside the prompt, for an answer to be the answer: who answered, under which instructions, with
+/// which tools, in which format, with which parameters. Parts that are absent are a value of their own.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Compatibility {
+    /// The model that answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The system prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// The tools the model could call, as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<serde_json::Value>,
+    /// The format of the answer, as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_format: Option<serde_json::Value>,
+    /// Sampling and other parameters, as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<serde_json::Value>,
+}
+
+impl Compatibility {
+    /// The fingerprint: BLAKE3 over the parts, each with its length, JSON with sorted keys.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        let mut hasher = blake3::Hasher::new();
+        let mut part = |value: Option<&[u8]>| match value {
+            None => {
+                hasher.update(&[0]);
+            }
+            Some(bytes) => {
+                hasher.update(&[1]);
+                hasher.update(&(bytes.len() as u64).to_le_bytes());
+                hasher.update(bytes);
+            }
+        };
+        part(self.model.as_deref().map(str::as_bytes));
+        part(self.system.as_deref().map(str::as_bytes));
+        for value in [&self.tools, &self.response_format, &self.parameters] {
+            part(value.as_ref().map(canonical).as_deref().map(str::as_bytes));
+        }
+        Fingerprint(*hasher.finalize().as_bytes())
+    }
+}
+
+/// JSON text with sorted keys, whatever order the map type keeps.
+fn canonical(value: &serde_json::Value) -> String {
+    use serde_json::Value;
+    match value {
+        Value::Object(map) => {
+            let mut members: Vec<_> = map.iter().collect();
+            members.sort_by_key(|(key, _)| *key);
+            let members: Vec<_> = members
+                .iter()
+                .map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), canonical(value)))
+                .collect();
+            format!("{{{}}}", members.join(","))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        scalar => scalar.to_string(),
+    }
+}
+
+/// A [`Compatibility`] in 32 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint(pub [u8; 32]);
+
+/// A question to the cache.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CacheRequest {
+    /// Whose answer: all four parts must be equal.
+    pub scope: Scope,
+    /// The prompt, 1 to [`MAX_PROMPT_BYTES`] bytes.
+    pub prompt: String,
+    /// What else must be equal.
+    pub fingerprint: Fingerprint,
+    /// The prompt's vector; without it only an exact hit is found.
+    pub embedding: Option<Embedding>,
+    /// What a semantic hit must pass.
+    pub policy: CachePolicy,
+}
+
+/// What a semantic hit must pass.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CachePolicy {
+    /// The least cosine similarity, `-1.0..=1.0`. It belongs to the embedding space: models differ.
+    pub threshold: f32,
+    /// What else is checked.
+    pub mode: CacheMode,
+}
+
+/// What is checked beside the threshold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheMode {
+    /// Nothing.
+    Threshold,
+    /// The [guard](crate::guard): numbers, negation, names, opposites, word order, additions.
+    #[default]
+    Guarded,
+}
+
+/// An answer to file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewCacheEntry {
+    /// Whose answer.
+    pub scope: Scope,
+    /// The prompt it answers.
+    pub prompt: String,
+    /// The answer, 1 to [`MAX_RESPONSE_BYTES`] bytes.
+    pub response: String,
+    /// What else must be equal for a hit.
+    pub fingerprint: Fingerprint,
+    /// The prompt's vector; without it the entry is found by the exact prompt only.
+    pub embedding: Option<Embedding>,
+    /// The memories the answer used: when one of them is corrected or forgotten, the entry goes.
+    pub depends_on: Vec<MemoryId>,
+    /// Labels to invalidate by.
+    pub tags: Vec<String>,
+    /// Free-form metadata, given back with a hit.
+    pub metadata: Metadata,
+    /// How long it lives.
+    pub ttl: Duration,
+}
+
+impl NewCacheEntry {
+    /// Checks every field against its limits.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] or [`Error::TooLarge`], naming the first field that is not acceptable.
+    pub fn validate(&self) -> Result<()> {
+        crate::memory::check_text("prompt", &self.prompt, MAX_PROMPT_BYTES)?;
+        crate::memory::check_text("response", &self.response, MAX_RESPONSE_BYTES)?;
+        if self.ttl.is_zero() || self.ttl > MAX_TTL {
+            let allowed = format!("more than 0 s, at most {} s", MAX_TTL.as_secs());
+            return Err(Error::invalid("ttl", format!("{} s", self.ttl.as_secs_f64()), allowed));
+        }
+        if self.depends_on.len() > crate::memory::MAX_EVIDENCE {
+            let allowed = format!("at most {} ids", crate::memory::MAX_EVIDENCE);
+            return Err(Error::invalid("depends_on", self.depends_on.len(), allowed));
+        }
+        if let Some(at) = self.tags.iter().position(|tag| tag.is_empty() || tag.len() > 128) {
+            return Err(Error::invalid(format!("tags[{at}]"), &self.tags[at], "1 to 128 bytes"));
+        }
+        Ok(())
+    }
+}
+
+/// An answer on file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CacheEntry {
+    /// Its identity.
+    pub id: CacheEntryId,
+    /// The prompt it answers.
+    pub prompt: String,
+    /// The answer.
+    pub response: String,
+    /// The memories the answer used.
+    pub depends_on: Vec<MemoryId>,
+    /// Labels to invalidate by.
+    pub tags: Vec<String>,
+    /// Free-form metadata.
+    pub metadata: Metadata,
+    /// When it was filed.
+    pub created_at: Timestamp,
+    /// When it stops being served.
+    pub expires_at: Timestamp,
+}
+
+/// What a lookup found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CacheLookup {
+    /// The answer.
+    Hit(Box<CacheHit>),
+    /// None, and the nearest entry that was not served, if one was near.
+    Miss(Option<NearMiss>),
+}
+
+/// A served answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CacheHit {
+    /// The entry.
+    pub entry: CacheEntry,
+    /// How it was found.
+    pub kind: HitKind,
+    /// Cosine similarity of the two prompts; 1 for an exact hit.
+    pub similarity: f32,
+    /// How long ago it was filed.
+    pub age: Duration,
+}
+
+/// How an answer was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HitKind {
+    /// By the normalised prompt.
+    Exact,
+    /// By meaning.
+    Semantic,
+}
+
+/// The nearest entry that was not served.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NearMiss {
+    /// The entry.
+    pub entry: CacheEntryId,
+    /// The prompt it answers.
+    pub prompt: String,
+    /// Cosine similarity of the two prompts.
+    pub similarity: f32,
+    /// Why it was not served.
+    pub refused: Refused,
+}
+
+/// Why an entry was not served.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refused {
+    /// Its similarity is below the threshold.
+    BelowThreshold {
+        /// The threshold.
+        threshold: f32,
+    },
+    /// The guard found a difference of meaning.
+    Guard(Vec<GuardRefusal>),
+}
+
+/// Which entries to remove. Always inside the scope.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InvalidateRequest {
+    /// Entries outside it ([`Scope::covers`]) are not touched.
+    pub scope: Scope,
+    /// Which entries of the scope.
+    pub selection: InvalidateSelection,
+    /// Count only, change nothing.
+    pub dry_run: bool,
+}
+
+/// Which cache entries of a scope.
+#[derive(Debug, Clone, PartialEq)]
+pub enum InvalidateSelection {
+    /// This one.
+    Entry(CacheEntryId),
+    /// Those whose answer used one of these memories.
+    DependsOn(Vec<MemoryId>),
+    /// Those with this label.
+    Tag(String),
+    /// All.
+    All,
+}
+
+/// What a cache holds and how it did, since the process began for the counters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheStats {
+    /// Entries that are not expired.
+    pub entries: u64,
+    /// Hits by the exact prompt.
+    pub exact_hits: u64,
+    /// Hits by meaning.
+    pub semantic_hits: u64,
+    /// Misses.
+    pub misses: u64,
+    /// Misses in which the guard refused an entry over the threshold.
+    pub refused: u64,
+}
+
+/// Whether to serve the answer of `cached` to the prompt `asked`, by the similarity of the two prompts. Pure: this is
+/// the whole decision, for every provider.
+///
+/// `similarity` is a cosine. Stores give it with an error of up to 1e-6, so that much under the threshold still passes.
+///
+/// # Errors
+/// Why it is refused.
+pub fn decide(asked: &str, cached: &str, similarity: f32, policy: CachePolicy) -> std::result::Result<(), Refused> {
+    const STORE_ROUNDING: f32 = 1e-6;
+    if similarity.is_nan() || similarity < policy.threshold - STORE_ROUNDING {
+        return Err(Refused::BelowThreshold { threshold: policy.threshold });
+    }
+    match policy.mode {
+        CacheMode::Threshold => Ok(()),
+        CacheMode::Guarded => match guard::compare(asked, cached) {
+            refusals if refusals.is_empty() => Ok(()),
+            refusals => Err(Refused::Guard(refusals)),
+        },
+    }
+}
+
+/// Checks a request before any I/O.
+///
+/// # Errors
+/// [`Error::Invalid`] or [`Error::TooLarge`], naming the field.
+pub fn validate_request(request: &CacheRequest) -> Result<()> {
+    crate::memory::check_text("prompt", &request.prompt, MAX_PROMPT_BYTES)?;
+    if !(-1.0..=1.0).contains(&request.policy.threshold) {
+        return Err(Error::invalid("threshold", request.policy.threshold, "-1.0 to 1.0, a cosine similarity"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_tells_every_part_apart() {
+        let with = |model: Option<&str>, system: Option<&str>| Compatibility {
+            model: model.map(Into::into),
+            system: system.map(Into::into),
+            ..Compatibility::default()
+        };
+        let all = [
+            with(None, None),
+            with(Some(""), None),
+            with(Some("a"), Some("b")),
+            with(Some("ab"), None),
+            with(None, Some("ab")),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            for other in &all[at + 1..] {
+                assert_ne!(one.fingerprint(), other.fingerprint());
+            }
+        }
+        let a: Compatibility = serde_json::from_str(r#"{"parameters":{"b":1,"a":2}}"#).unwrap();
+        let b: Compatibility = serde_json::from_str(r#"{"parameters":{"a":2,"b":1}}"#).unwrap();
+        assert_eq!(a.fingerprint(), b.fingerprint(), "the order of keys means nothing");
+    }
+
+    #[test]
+    fn the_guard_refuses_over_the_threshold() {
+        let policy = CachePolicy { threshold: 0.85, mode: CacheMode::Guarded };
+        let asked = "Is the store open on 5 May?";
+        assert!(decide(asked, "Is the store open on 5 May", 0.99, policy).is_ok());
+        assert!(matches!(decide(asked, "Is the store open on 6 May?", 0.99, policy), Err(Refused::Guard(_))));
+        assert!(matches!(decide(asked, asked, 0.84, policy), Err(Refused::BelowThreshold { .. })));
+        assert!(matches!(decide(asked, asked, f32::NAN, policy), Err(Refused::BelowThreshold { .. })));
+        let threshold_only = CachePolicy { mode: CacheMode::Threshold, ..policy };
+        assert!(decide(asked, "Is the store open on 6 May?", 0.99, threshold_only).is_ok());
+    }
+}

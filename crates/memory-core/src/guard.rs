@@ -1,0 +1,149 @@
+//! The cache guard: what changes a question's meaning although its vector hardly moves.
+//!
+//! Similarity alone serves the answer to "turn on dark mode" for "turn off dark mode". The guard compares the words
+//! themselves, one check a file, and names its reasons. It holds no state and does no I/O.
+//!
+//! ```
+//! use memory_core::guard::{GuardCheck, compare};
+//!
+//! assert!(compare("How do I boil two eggs?", "how do i boil 2 eggs").is_empty());
+//! let refusals = compare("How do I boil 3 eggs?", "How do I boil 5 eggs?");
+//! assert_eq!(refusals[0].check, GuardCheck::Number);
+//! assert_eq!(refusals[0].to_string(), r#"number: "3" against "5""#);
+//! ```
+
+mod additions;
+mod aliases;
+mod alignment;
+mod alternatives;
+mod antonyms;
+mod chunks;
+mod lexicon;
+mod names;
+mod negation;
+mod number_words;
+mod numbers;
+mod quantity;
+mod question;
+mod roles;
+mod tokens;
+mod units;
+mod word_order;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use self::alignment::Alignment;
+use self::tokens::{Kind, Prompt};
+
+/// Why the guard refuses to treat two prompts as one question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum GuardCheck {
+    /// A number of one prompt has no equal in the other.
+    Number,
+    /// The number is the same and its unit is not, or two units stand alone.
+    Unit,
+    /// Only one prompt negates.
+    Negation,
+    /// Names, codes or quotations differ, or two members of one closed set do.
+    Name,
+    /// A word of one prompt is the opposite of a word of the other.
+    Antonym,
+    /// The same words have exchanged their roles.
+    WordOrder,
+    /// One prompt asks for less: it says all the other says, and something that narrows it.
+    Addition,
+    /// The same content is asked for its time in one prompt, its place, person, reason or amount in the other.
+    Question,
+}
+
+/// One refusal with its evidence: what stood in the asked prompt, what in the cached one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuardRefusal {
+    /// The check that refuses.
+    pub check: GuardCheck,
+    /// What the asked prompt says; empty when it says nothing there.
+    pub asked: String,
+    /// What the cached prompt says; empty when it says nothing there.
+    pub cached: String,
+}
+
+/// Compares what changes meaning; an empty `Vec` means the guard has nothing against serving `cached`'s answer to `asked`.
+///
+/// Symmetric in whether it refuses, and blind to case, spacing and closing punctuation. Takes some ten microseconds for
+/// short prompts and grows with their length. Checks that need English words are skipped for other languages.
+pub fn compare(asked: &str, cached: &str) -> Vec<GuardRefusal> {
+    let (asked, cached) = (tokens::read(asked), tokens::read(cached));
+    if is_same_wording(&asked, &cached) {
+        return Vec::new();
+    }
+    let pair = Alignment::new(asked, cached);
+    let mut refusals = Vec::new();
+    let mut negations = Vec::new();
+    negation::check(&pair, &mut negations);
+    let denial_only = antonyms::check(&pair, &mut refusals);
+    if denial_only && !negations.is_empty() {
+        // "not safe" is "unsafe": the two refusals say the same of each other.
+        refusals.clear();
+        negations.clear();
+    }
+    refusals.append(&mut negations);
+    numbers::check(&pair, &mut refusals);
+    names::check(&pair, &mut refusals);
+    alternatives::check(&pair, &mut refusals);
+    word_order::check(&pair, &mut refusals);
+    additions::check(&pair, &mut refusals);
+    question::check(&pair, &mut refusals);
+    refusals
+}
+
+fn is_same_wording(asked: &Prompt, cached: &Prompt) -> bool {
+    let keys = |prompt: &'_ Prompt| {
+        let words = prompt.tokens.iter().filter(|token| token.kind != Kind::Mark);
+        words.map(|token| (token.key.clone(), token.unit)).collect::<Vec<_>>()
+    };
+    keys(asked) == keys(cached)
+}
+
+impl GuardCheck {
+    /// The name as configuration, metrics and JSON spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Number => "number",
+            Self::Unit => "unit",
+            Self::Negation => "negation",
+            Self::Name => "name",
+            Self::Antonym => "antonym",
+            Self::WordOrder => "word_order",
+            Self::Addition => "addition",
+            Self::Question => "question",
+        }
+    }
+}
+
+impl fmt::Display for GuardCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for GuardRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} against {}", self.check, Evidence(&self.asked), Evidence(&self.cached))
+    }
+}
+
+/// A quoted piece of a prompt, or "nothing".
+struct Evidence<'a>(&'a str);
+
+impl fmt::Display for Evidence<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { f.write_str("nothing") } else { write!(f, "\"{}\"", self.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

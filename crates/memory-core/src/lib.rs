@@ -1,0 +1,48 @@
+//! The domain, the traits and the policy of Orchestra Memory.
+//!
+//! This crate does no I/O: no driver, no network, no environment, no clock of its own. Providers implement its traits,
+//! binaries choose providers, and every decision (which memories answer, which cached answer may be served) is a pure
+//! function here. In reading order:
+//!
+//! - [`Scope`] says whose memory it is, [`Memory`] is one remembered thing, [`Embedding`] is a vector in its
+//!   [`EmbeddingSpace`].
+//! - [`MemoryStore`], [`SemanticCache`] and [`Embedder`] are the traits; their docs are the contract, which
+//!   `memory-testkit` tests for every provider.
+//! - [`fusion`] ranks the candidates of a recall, [`cache::decide`] and [`guard`] decide whether a cached answer is
+//!   served, [`Filter`] is a condition on a memory.
+//! - [`TieredMemoryManager`] puts the tiers together.
+//! - [`arena`] searches vectors and words in memory, exactly.
+
+pub mod arena;
+pub mod cache;
+mod embedding;
+mod error;
+mod filter;
+pub mod fusion;
+pub mod guard;
+pub mod manager;
+pub mod memory;
+pub mod recall;
+mod scope;
+mod source;
+pub mod store;
+pub mod text;
+
+pub use cache::{
+    CacheEntry, CacheEntryId, CacheHit, CacheLookup, CacheMode, CachePolicy, CacheRequest, CacheStats, Compatibility,
+    Fingerprint, HitKind, InvalidateRequest, InvalidateSelection, NearMiss, NewCacheEntry, Refused, SemanticCache,
+};
+pub use embedding::{Embedder, Embedding, EmbeddingSpace, MAX_DIMENSIONS, Purpose};
+pub use error::{BoxError, Error, Result};
+pub use filter::{Condition, Field, Filter, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH, MAX_IN_VALUES};
+pub use fusion::{FusionStrategy, Weights};
+pub use manager::{Draft, RememberRequest, TieredMemoryManager};
+pub use memory::{ContentHash, EmbeddedMemory, Memory, MemoryId, MemoryKind, Metadata, Origin, Tier, Writer};
+pub use recall::{Degradation, Explanation, RecallReport, RecallRequest, Recalled};
+pub use scope::{MAX_SCOPE_NAME_BYTES, Scope};
+pub use source::{Clock, IdSource, Timestamp};
+pub use store::{
+    Arm, ArmReport, Candidate, Candidates, Cursor, ForgetReceipt, ForgetRequest, IdempotencyKey, InsertBatch,
+    InsertReceipt, InsertStatus, InsertedItem, ListRequest, MemoryPatch, MemoryStore, Page, SearchRequest, Selection,
+    StoreStats, UpdateReceipt, WriteToken,
+};

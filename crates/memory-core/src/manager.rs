@@ -1,0 +1,407 @@
+//! The tiers as one memory.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cache;
+use crate::memory::check_text;
+use crate::recall::MAX_QUERY_BYTES;
+use crate::store::validate_batch;
+use crate::{
+    CacheEntryId, CacheLookup, CachePolicy, CacheRequest, CacheStats, Clock, Condition, Degradation, EmbeddedMemory,
+    Embedder, Embedding, Error, Field, Filter, Fingerprint, ForgetReceipt, ForgetRequest, IdSource, InsertBatch,
+    InsertReceipt, InvalidateRequest, InvalidateSelection, ListRequest, Memory, MemoryId, MemoryKind, MemoryPatch,
+    MemoryStore, NewCacheEntry, Origin, Page, Purpose, RecallReport, RecallRequest, Result, Scope, SearchRequest,
+    SemanticCache, StoreStats, Tier, Timestamp, UpdateReceipt, fusion,
+};
+
+/// How many candidates each arm of a recall gives to fusion.
+pub const DEFAULT_CANDIDATES: usize = 400;
+/// The threshold of the semantic cache, a cosine similarity.
+pub const DEFAULT_CACHE_THRESHOLD: f32 = 0.85;
+/// How much of the turn before goes into a turn's embedding, in characters from its end.
+const CONTEXT_CHARS: usize = 512;
+
+mod builder;
+mod draft;
+
+pub use builder::TieredMemoryManagerBuilder;
+pub use draft::{Draft, RememberRequest};
+
+/// The tiers as one memory: a short-term provider (the semantic cache), a medium-term provider (the durable store) and,
+/// in the same store, the long-term memory of facts and procedures.
+#[derive(Clone)]
+pub struct TieredMemoryManager {
+    short_term_provider: Option<Arc<dyn SemanticCache>>,
+    medium_term_provider: Arc<dyn MemoryStore>,
+    long_term_enabled: bool,
+    embedder: Arc<dyn Embedder>,
+    cache_embedder: Arc<dyn Embedder>,
+    cache_policy: CachePolicy,
+    cache_ttl: Duration,
+    candidates: usize,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+}
+
+impl std::fmt::Debug for TieredMemoryManager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TieredMemoryManager")
+            .field("short_term_provider", &self.short_term_provider)
+            .field("medium_term_provider", &self.medium_term_provider)
+            .field("long_term_enabled", &self.long_term_enabled)
+            .field("embedder", &self.embedder)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TieredMemoryManager {
+    /// The embedder of memories and questions.
+    #[must_use]
+    pub fn embedder(&self) -> &Arc<dyn Embedder> {
+        &self.embedder
+    }
+
+    /// The embedder of cached prompts.
+    #[must_use]
+    pub fn cache_embedder(&self) -> &Arc<dyn Embedder> {
+        &self.cache_embedder
+    }
+
+    /// What a semantic cache hit must pass unless a lookup says otherwise.
+    #[must_use]
+    pub fn cache_policy(&self) -> CachePolicy {
+        self.cache_policy
+    }
+
+    /// How long a cache entry lives unless its writer says otherwise.
+    #[must_use]
+    pub fn cache_ttl(&self) -> Duration {
+        self.cache_ttl
+    }
+
+    /// Writes memories. When this returns they are durable and a recall finds them.
+    ///
+    /// A turn of a session is embedded together with the turn before it, which is what gives "yes, the blue one" a
+    /// meaning.
+    ///
+    /// # Errors
+    /// As [`MemoryStore::insert`] and [`Embedder::embed`]; nothing is written then.
+    pub async fn remember(&self, request: RememberRequest) -> Result<InsertReceipt> {
+        let RememberRequest { drafts, origin, idempotency } = request;
+        let now = self.clock.now();
+        let mut embeddings = Vec::with_capacity(drafts.len());
+        let mut memories = Vec::with_capacity(drafts.len());
+        for (at, mut draft) in drafts.into_iter().enumerate() {
+            let within = |error: Error| error.within(&format!("memories[{at}]"));
+            if draft.kind.tier() == Tier::LongTerm && !self.long_term_enabled {
+                let error =
+                    Error::invalid("kind", draft.kind.name(), "message or episodic, while long_term_enabled is false");
+                return Err(within(error));
+            }
+            if let Some(embedding) = &draft.embedding {
+                self.embedder.space().expect(embedding.space())?;
+            }
+            embeddings.push(draft.embedding.take());
+            let memory = self.memory_of(draft, &origin, now);
+            memories.push(EmbeddedMemory { memory, embedding: None });
+        }
+        // Before the embedder is paid for what would be refused.
+        let mut batch = InsertBatch { memories, idempotency };
+        validate_batch(&batch)?;
+        self.embed_missing(&batch.memories, &mut embeddings).await?;
+        for (item, embedding) in batch.memories.iter_mut().zip(embeddings) {
+            item.embedding = embedding;
+        }
+        self.medium_term_provider.insert(batch).await
+    }
+
+    fn memory_of(&self, draft: Draft, origin: &Origin, now: Timestamp) -> Memory {
+        Memory {
+            id: draft.id.unwrap_or_else(|| self.ids.next_id()),
+            version: 1,
+            scope: draft.scope,
+            kind: draft.kind,
+            text: draft.text,
+            actor: draft.actor,
+            metadata: draft.metadata,
+            importance: draft.importance,
+            origin: origin.clone(),
+            evidence: draft.evidence,
+            valid_from: draft.valid_from,
+            valid_to: draft.valid_to,
+            recorded_at: now,
+            superseded_at: None,
+            expires_at: draft.expires_at,
+        }
+    }
+
+    /// Embeds the memories that came without a vector, turns of a session with the turn before them.
+    async fn embed_missing(&self, memories: &[EmbeddedMemory], embeddings: &mut [Option<Embedding>]) -> Result<()> {
+        let mut before: HashMap<&Scope, String> = HashMap::new();
+        let mut texts = Vec::with_capacity(memories.len());
+        for (EmbeddedMemory { memory, .. }, embedding) in memories.iter().zip(&*embeddings) {
+            if memory.scope.session().is_none() {
+                if embedding.is_none() {
+                    texts.push(memory.text.clone());
+                }
+                continue;
+            }
+            if embedding.is_none() {
+                let context = match before.get(&memory.scope) {
+                    Some(text) => Some(text.clone()),
+                    None => self.last_turn(&memory.scope).await?,
+                };
+                texts.push(in_context(context.as_deref(), &memory.text));
+            }
+            before.insert(&memory.scope, memory.text.clone());
+        }
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        if texts.is_empty() {
+            return Ok(());
+        }
+        let mut made = self.embedder.embed(&texts, Purpose::Document).await?.into_iter();
+        for embedding in embeddings.iter_mut().filter(|embedding| embedding.is_none()) {
+            *embedding = made.next();
+        }
+        Ok(())
+    }
+
+    async fn last_turn(&self, scope: &Scope) -> Result<Option<String>> {
+        let request = ListRequest {
+            scope: scope.clone(),
+            filter: None,
+            limit: 1,
+            cursor: None,
+            newest_first: true,
+            with_embeddings: false,
+        };
+        let page = self.medium_term_provider.list(&request).await?;
+        Ok(page.memories.first().map(|(memory, _)| memory.text.clone()))
+    }
+
+    /// The memories that answer a question, best first, and where they come from.
+    ///
+    /// When the embedder is away the answer is by words alone and says so.
+    ///
+    /// # Errors
+    /// As [`RecallRequest::validate`] and [`MemoryStore::search`].
+    pub async fn recall(&self, request: RecallRequest) -> Result<RecallReport> {
+        request.validate()?;
+        let mut degraded = Vec::new();
+        let embedding = match request.embedding {
+            Some(embedding) => {
+                self.embedder.space().expect(embedding.space())?;
+                Some(embedding)
+            }
+            None => match self.embedder.embed(&[&request.query], Purpose::Query).await {
+                Ok(embeddings) => embeddings.into_iter().next(),
+                Err(Error::Embedder { retryable: true, .. }) => {
+                    degraded.push(Degradation::EmbedderUnavailable);
+                    None
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        let search = SearchRequest {
+            scope: request.scope,
+            embedding,
+            text: Some(request.query),
+            filter: self.within_tiers(request.filter),
+            candidates: self.candidates.max(request.limit),
+            neighbours: request.strategy.uses_neighbours(),
+            at_least: request.at_least,
+        };
+        let found = self.medium_term_provider.search(&search).await?;
+        if found.arms.iter().any(|arm| arm.shortfall > 0) {
+            degraded.push(Degradation::Shortfall);
+        }
+        if found.arms.iter().any(|arm| !arm.exact) {
+            degraded.push(Degradation::Approximate);
+        }
+        let query = search.text.as_deref().unwrap_or_default();
+        let memories = fusion::fuse(query, &found.candidates, &request.strategy, self.clock.now(), request.limit);
+        Ok(RecallReport { memories, strategy: request.strategy, arms: found.arms, degraded })
+    }
+
+    /// The filter, narrowed to the tiers that are switched on.
+    fn within_tiers(&self, filter: Option<Filter>) -> Option<Filter> {
+        if self.long_term_enabled {
+            return filter;
+        }
+        let kinds = MemoryKind::ALL
+            .into_iter()
+            .filter(|kind| kind.tier() != Tier::LongTerm)
+            .map(|kind| kind.name().into())
+            .collect();
+        let tiers = Filter::Is(Field::Kind, Condition::In(kinds));
+        Some(match filter {
+            None => tiers,
+            Some(filter) => Filter::And(vec![tiers, filter]),
+        })
+    }
+
+    /// The current version of a memory.
+    ///
+    /// # Errors
+    /// As [`MemoryStore::get`].
+    pub async fn get(&self, scope: &Scope, id: MemoryId) -> Result<Option<Arc<Memory>>> {
+        self.medium_term_provider.get(scope, id).await
+    }
+
+    /// Every version of a memory, oldest first.
+    ///
+    /// # Errors
+    /// As [`MemoryStore::history`].
+    pub async fn history(&self, scope: &Scope, id: MemoryId) -> Result<Vec<Memory>> {
+        self.medium_term_provider.history(scope, id).await
+    }
+
+    /// A page of memories.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a limit out of range, else as [`MemoryStore::list`].
+    pub async fn list(&self, request: &ListRequest) -> Result<Page> {
+        crate::recall::check_limit(request.limit)?;
+        self.medium_term_provider.list(request).await
+    }
+
+    /// Changes a memory. Cached answers that used it are gone when this returns. A new text is embedded on its own.
+    ///
+    /// # Errors
+    /// As [`MemoryStore::update`] and [`Embedder::embed`].
+    pub async fn update(&self, scope: &Scope, id: MemoryId, mut patch: MemoryPatch) -> Result<UpdateReceipt> {
+        if let Some(text) = &patch.text {
+            check_text("text", text, crate::memory::MAX_TEXT_BYTES)?;
+            match &patch.embedding {
+                Some(embedding) => self.embedder.space().expect(embedding.space())?,
+                None => patch.embedding = self.embedder.embed(&[text], Purpose::Document).await?.into_iter().next(),
+            }
+        }
+        let receipt = self.medium_term_provider.update(scope, id, patch).await?;
+        self.invalidate_dependents(scope, vec![id]).await?;
+        Ok(receipt)
+    }
+
+    /// Forgets memories for good, with what was derived from them and the cached answers that used them.
+    ///
+    /// # Errors
+    /// As [`MemoryStore::forget`].
+    pub async fn forget(&self, request: &ForgetRequest) -> Result<ForgetReceipt> {
+        let mut receipt = self.medium_term_provider.forget(request).await?;
+        if !request.dry_run {
+            let gone = receipt.forgotten.iter().chain(&receipt.derived).copied().collect();
+            receipt.cache_entries += self.invalidate_dependents(&request.scope, gone).await?;
+        }
+        Ok(receipt)
+    }
+
+    /// Removes the cached answers of the whole tenant that used one of these memories: an answer in another session of
+    /// the tenant is as wrong as one in this.
+    async fn invalidate_dependents(&self, scope: &Scope, memories: Vec<MemoryId>) -> Result<u64> {
+        let Some(cache) = &self.short_term_provider else { return Ok(0) };
+        if memories.is_empty() {
+            return Ok(0);
+        }
+        let scope = Scope::tenant(scope.tenant_name())?;
+        cache
+            .invalidate(&InvalidateRequest {
+                scope,
+                selection: InvalidateSelection::DependsOn(memories),
+                dry_run: false,
+            })
+            .await
+    }
+
+    /// The cached answer to a prompt, or why there is none. The exact prompt is looked for first; only when it is not
+    /// there is the prompt embedded and looked for by meaning.
+    ///
+    /// # Errors
+    /// As [`SemanticCache::lookup`] and [`Embedder::embed`].
+    pub async fn cache_lookup(
+        &self,
+        scope: &Scope,
+        prompt: &str,
+        fingerprint: Fingerprint,
+        policy: Option<CachePolicy>,
+    ) -> Result<CacheLookup> {
+        let policy = policy.unwrap_or(self.cache_policy);
+        let mut request =
+            CacheRequest { scope: scope.clone(), prompt: prompt.to_owned(), fingerprint, embedding: None, policy };
+        cache::validate_request(&request)?;
+        let Some(cache) = &self.short_term_provider else { return Ok(CacheLookup::Miss(None)) };
+        if let hit @ CacheLookup::Hit(_) = cache.lookup(&request).await? {
+            return Ok(hit);
+        }
+        request.embedding = self.cache_embedding(prompt).await?;
+        cache.lookup(&request).await
+    }
+
+    /// Files an answer. `None` when there is no cache.
+    ///
+    /// # Errors
+    /// As [`NewCacheEntry::validate`], [`SemanticCache::store`] and [`Embedder::embed`].
+    pub async fn cache_store(&self, mut entry: NewCacheEntry) -> Result<Option<CacheEntryId>> {
+        entry.validate()?;
+        let Some(cache) = &self.short_term_provider else { return Ok(None) };
+        match &entry.embedding {
+            Some(embedding) => self.cache_embedder.space().expect(embedding.space())?,
+            None => entry.embedding = self.cache_embedding(&entry.prompt).await?,
+        }
+        cache.store(entry).await.map(Some)
+    }
+
+    /// The prompt's vector. A prompt that is longer than a query is found by its exact text only: what a mean over
+    /// pages of text is near to says little about the question in it.
+    async fn cache_embedding(&self, prompt: &str) -> Result<Option<Embedding>> {
+        if prompt.len() > MAX_QUERY_BYTES {
+            return Ok(None);
+        }
+        // Symmetric: both sides of the comparison are questions.
+        Ok(self.cache_embedder.embed(&[prompt], Purpose::Query).await?.into_iter().next())
+    }
+
+    /// Removes cache entries, and gives how many.
+    ///
+    /// # Errors
+    /// As [`SemanticCache::invalidate`].
+    pub async fn cache_invalidate(&self, request: &InvalidateRequest) -> Result<u64> {
+        match &self.short_term_provider {
+            Some(cache) => cache.invalidate(request).await,
+            None => Ok(0),
+        }
+    }
+
+    /// What the tiers hold of a scope.
+    ///
+    /// # Errors
+    /// As [`MemoryStore::stats`] and [`SemanticCache::stats`].
+    pub async fn stats(&self, scope: &Scope) -> Result<(StoreStats, CacheStats)> {
+        let cache = match &self.short_term_provider {
+            Some(cache) => cache.stats(scope).await?,
+            None => CacheStats::default(),
+        };
+        Ok((self.medium_term_provider.stats(scope).await?, cache))
+    }
+
+    /// Whether the durable store can answer now.
+    ///
+    /// # Errors
+    /// As [`MemoryStore::health`].
+    pub async fn health(&self) -> Result<()> {
+        self.medium_term_provider.health().await
+    }
+}
+
+/// A turn's text after the end of the turn before it.
+fn in_context(before: Option<&str>, text: &str) -> String {
+    match before {
+        None => text.to_owned(),
+        Some(before) => {
+            let skip = before.chars().count().saturating_sub(CONTEXT_CHARS);
+            let tail: String = before.chars().skip(skip).collect();
+            format!("{tail} {text}")
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! A recall: what is asked, what comes back, and why.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::ArmReport;
+use crate::{Embedding, Error, Filter, FusionStrategy, Memory, Result, Scope, Tier, WriteToken};
+
+/// The longest query, in bytes.
+pub const MAX_QUERY_BYTES: usize = 8 * 1024;
+/// The most memories one recall gives.
+pub const MAX_LIMIT: usize = 1000;
+
+/// What is asked of the memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecallRequest {
+    /// Whose memory.
+    pub scope: Scope,
+    /// The question, 1 to [`MAX_QUERY_BYTES`] bytes.
+    pub query: String,
+    /// The question's vector, where the caller has it; else the manager's embedder makes it.
+    pub embedding: Option<Embedding>,
+    /// Only memories that match.
+    pub filter: Option<Filter>,
+    /// At most this many, 1 to [`MAX_LIMIT`].
+    pub limit: usize,
+    /// How the arms are put together.
+    pub strategy: FusionStrategy,
+    /// A write that must be visible.
+    pub at_least: Option<WriteToken>,
+}
+
+impl RecallRequest {
+    /// A recall with the defaults: ten memories by [`FusionStrategy::default`].
+    #[must_use]
+    pub fn new(scope: Scope, query: impl Into<String>) -> Self {
+        let query = query.into();
+        Self {
+            scope,
+            query,
+            embedding: None,
+            filter: None,
+            limit: 10,
+            strategy: FusionStrategy::default(),
+            at_least: None,
+        }
+    }
+
+    /// Checks every field against its limits.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] or [`Error::TooLarge`], naming the field.
+    pub fn validate(&self) -> Result<()> {
+        crate::memory::check_text("query", &self.query, MAX_QUERY_BYTES)?;
+        check_limit(self.limit)?;
+        self.strategy.validate()
+    }
+}
+
+/// Refuses a limit outside 1 to [`MAX_LIMIT`].
+///
+/// # Errors
+/// [`Error::Invalid`].
+pub fn check_limit(limit: usize) -> Result<()> {
+    if (1..=MAX_LIMIT).contains(&limit) {
+        return Ok(());
+    }
+    Err(Error::invalid("limit", limit, format!("1 to {MAX_LIMIT}")))
+}
+
+/// What a recall gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecallReport {
+    /// The memories, best first, ties by id.
+    pub memories: Vec<Recalled>,
+    /// How they were put together.
+    pub strategy: FusionStrategy,
+    /// What each arm did.
+    pub arms: Vec<ArmReport>,
+    /// What is missing from this answer and why; empty when nothing is.
+    pub degraded: Vec<Degradation>,
+}
+
+/// Something that an answer lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Degradation {
+    /// The embedder was away: only words were compared.
+    EmbedderUnavailable,
+    /// An arm gave fewer candidates than there are; its report says how many.
+    Shortfall,
+    /// An arm was approximate; its report says which.
+    Approximate,
+}
+
+/// One recalled memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recalled {
+    /// The memory.
+    pub memory: Arc<Memory>,
+    /// The fused score. It orders the memories of one answer; scores of two answers do not compare.
+    pub score: f32,
+    /// The tier it came from.
+    pub tier: Tier,
+    /// Where the score comes from.
+    pub why: Explanation,
+}
+
+/// Where a fused score comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Cosine similarity to the query.
+    pub similarity: Option<f32>,
+    /// Its place by similarity among the candidates, from 1.
+    pub dense_rank: Option<u32>,
+    /// BM25 of the memory's own words.
+    pub bm25: f32,
+    /// BM25 with what its neighbours in the session lent it.
+    pub bm25_in_context: f32,
+    /// Its place by that among the candidates, from 1.
+    pub lexical_rank: Option<u32>,
+    /// What it got because the query names its actor.
+    pub actor_bonus: f32,
+}

@@ -1,0 +1,361 @@
+//! The persistent side: the trait of a durable store of memories, and the values that go in and out of it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::{EmbeddedMemory, Embedding, Error, Filter, Memory, MemoryId, Metadata, Result, Scope, Timestamp};
+
+/// A durable store of memories, searched by vector and by text.
+///
+/// # Contract
+/// Each promise has a test of its name in `memory_testkit::store`.
+/// - `acknowledged_is_durable`: when `insert`, `update` or `forget` returns `Ok`, its effect survives SIGKILL.
+/// - `tenant_from_identity`: no call with scope A reads or changes anything that [`Scope::covers`] does not put inside A.
+/// - `spaces_never_mix`: vectors are compared within one [`EmbeddingSpace`](crate::EmbeddingSpace) only.
+/// - `read_your_writes`: a read that carries a [`WriteToken`] sees that write, or fails with [`Error::NotYetVisible`].
+/// - `no_silent_shortfall`: an arm that answers with fewer candidates than there are, or not exactly, says so.
+/// - `forgotten_stays_forgotten`: a forgotten id is never written or returned again, and an import or consolidation
+///   does not bring its text back into its scope.
+/// - `one_key_one_effect`: a replayed [`IdempotencyKey`] gives the first receipt, another body is a conflict, and N at
+///   once have one effect.
+/// - `derived_keeps_evidence`: evidence ids are kept, and forgetting a source forgets what was derived from it.
+/// - A batch is atomic: a reader sees all of it or nothing.
+/// - An expired memory is neither searched, listed nor got.
+#[async_trait]
+pub trait MemoryStore: fmt::Debug + Send + Sync {
+    /// Writes a batch, all or nothing, in the order given.
+    ///
+    /// # Errors
+    /// [`Error::IdTaken`] when an id is held by a memory of another text or scope, [`Error::Forgotten`] when the id was
+    /// forgotten, [`Error::IdempotencyConflict`], [`Error::SpaceMismatch`], or the provider's own failure.
+    async fn insert(&self, batch: InsertBatch) -> Result<InsertReceipt>;
+
+    /// The current version of a memory, or `None` when this scope has none of that id.
+    async fn get(&self, scope: &Scope, id: MemoryId) -> Result<Option<Arc<Memory>>>;
+
+    /// Changes a memory and keeps its former version as history.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::VersionConflict`], or the provider's own failure.
+    async fn update(&self, scope: &Scope, id: MemoryId, patch: MemoryPatch) -> Result<UpdateReceipt>;
+
+    /// Every version of a memory, oldest first; empty when this scope has none of that id.
+    async fn history(&self, scope: &Scope, id: MemoryId) -> Result<Vec<Memory>>;
+
+    /// Forgets memories for good: they, their history and what was derived from them are removed and leave tombstones.
+    /// Forgetting what is not there is not an error.
+    async fn forget(&self, request: &ForgetRequest) -> Result<ForgetReceipt>;
+
+    /// A page of memories, in the order in which they were first written.
+    async fn list(&self, request: &ListRequest) -> Result<Page>;
+
+    /// The candidates of a recall: the nearest by vector, the best by text, and their neighbours in the session.
+    async fn search(&self, request: &SearchRequest) -> Result<Candidates>;
+
+    /// What the store holds of a scope.
+    async fn stats(&self, scope: &Scope) -> Result<StoreStats>;
+
+    /// Whether the store can answer now: a cheap read of the real backend.
+    async fn health(&self) -> Result<()>;
+}
+
+/// A position in the store's order of writes. Opaque to callers: they carry it from a write to a read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WriteToken(pub String);
+
+impl fmt::Display for WriteToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Makes a write safe to send twice: the second one has no effect and gets the first one's receipt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// The key, as the caller chose it; it holds within one tenant.
+    pub key: String,
+    /// BLAKE3 of the request's body, to tell a replay from a different request under the same key.
+    pub body_hash: [u8; 32],
+}
+
+/// Memories to write together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InsertBatch {
+    /// The memories, all of one tenant, in the order of a conversation's turns.
+    pub memories: Vec<EmbeddedMemory>,
+    /// The key that makes the write safe to send twice.
+    pub idempotency: Option<IdempotencyKey>,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InsertReceipt {
+    /// One for each memory, in the batch's order.
+    pub items: Vec<InsertedItem>,
+    /// Carry it to a read to see this write there.
+    pub token: WriteToken,
+    /// Whether this is the receipt of an earlier write under the same idempotency key.
+    pub replayed: bool,
+}
+
+/// What became of one memory of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InsertedItem {
+    /// The memory's id.
+    pub id: MemoryId,
+    /// What became of it.
+    pub status: InsertStatus,
+}
+
+/// What became of one memory of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InsertStatus {
+    /// It is new.
+    Created,
+    /// A memory of the same id, scope and text was there already; nothing changed.
+    Unchanged,
+    /// It came by import or consolidation, and its id or its text was forgotten in this scope; it was left out.
+    RefusedForgotten,
+}
+
+/// A change of a memory. What is `None` stays as it is; for fields that can be empty, `Some(None)` empties them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MemoryPatch {
+    /// Another text; its `embedding` comes with it.
+    pub text: Option<String>,
+    /// The vector of the new text. A patch with a text and no vector leaves the memory without one.
+    pub embedding: Option<Embedding>,
+    /// Other metadata, in place of all the former.
+    pub metadata: Option<Metadata>,
+    /// Another importance, `0.0..=1.0`.
+    pub importance: Option<f32>,
+    /// When it ceased to be true in the world.
+    pub valid_to: Option<Option<Timestamp>>,
+    /// When it stops being recalled.
+    pub expires_at: Option<Option<Timestamp>>,
+    /// The version the caller has seen; the update is refused when the store holds another.
+    pub expected_version: Option<u64>,
+}
+
+impl MemoryPatch {
+    /// `memory` with the patch applied, as a new version recorded at `now`. Pure; the embedding is the store's to file.
+    ///
+    /// # Errors
+    /// [`Error::VersionConflict`], or as [`Memory::validate`].
+    pub fn apply(&self, memory: &Memory, now: Timestamp) -> Result<Memory> {
+        if let Some(expected) = self.expected_version
+            && expected != memory.version
+        {
+            return Err(Error::VersionConflict { id: memory.id, expected, actual: memory.version });
+        }
+        let mut next = memory.clone();
+        next.version += 1;
+        next.recorded_at = now;
+        if let Some(text) = &self.text {
+            next.text.clone_from(text);
+        }
+        if let Some(metadata) = &self.metadata {
+            next.metadata.clone_from(metadata);
+        }
+        if let Some(importance) = self.importance {
+            next.importance = importance;
+        }
+        if let Some(valid_to) = self.valid_to {
+            next.valid_to = valid_to;
+        }
+        if let Some(expires_at) = self.expires_at {
+            next.expires_at = expires_at;
+        }
+        next.validate()?;
+        Ok(next)
+    }
+}
+
+/// What an update gave.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpdateReceipt {
+    /// The new version.
+    pub memory: Arc<Memory>,
+    /// Carry it to a read to see this write there.
+    pub token: WriteToken,
+}
+
+/// What to forget. Always inside `scope`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ForgetRequest {
+    /// Nothing outside it is touched.
+    pub scope: Scope,
+    /// Which memories of the scope.
+    pub selection: Selection,
+    /// Count only, change nothing.
+    pub dry_run: bool,
+}
+
+/// Which memories of a scope.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Selection {
+    /// Those of these ids.
+    Ids(Vec<MemoryId>),
+    /// Those that match.
+    Matching(Filter),
+    /// All.
+    All,
+}
+
+/// What was forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgetReceipt {
+    /// The memories that were selected and are gone, or would be in a dry run.
+    pub forgotten: Vec<MemoryId>,
+    /// The memories that went with them because they were derived from them.
+    pub derived: Vec<MemoryId>,
+    /// Semantic cache entries that were invalidated because their answer used one of them.
+    pub cache_entries: u64,
+    /// Whether nothing was changed.
+    pub dry_run: bool,
+    /// Carry it to a read to see this write there; `None` in a dry run.
+    pub token: Option<WriteToken>,
+}
+
+/// Which page of a scope's memories.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListRequest {
+    /// Whose memories.
+    pub scope: Scope,
+    /// Only those that match.
+    pub filter: Option<Filter>,
+    /// At most this many, at least 1.
+    pub limit: usize,
+    /// Where the page before ended.
+    pub cursor: Option<Cursor>,
+    /// Newest first in place of oldest first.
+    pub newest_first: bool,
+    /// Whether to give the vectors too.
+    pub with_embeddings: bool,
+}
+
+/// Where a page ended: a position in the order of first writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Cursor(pub u64);
+
+/// A page of memories.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// The memories, with their vectors if asked for.
+    pub memories: Vec<(Arc<Memory>, Option<Embedding>)>,
+    /// Where the next page begins; `None` on the last page.
+    pub next: Option<Cursor>,
+}
+
+/// A request for the candidates of a recall.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchRequest {
+    /// Whose memories.
+    pub scope: Scope,
+    /// The query's vector; `None` leaves the dense arm out.
+    pub embedding: Option<Embedding>,
+    /// The query's words; `None` leaves the lexical arm out.
+    pub text: Option<String>,
+    /// Only those that match, in both arms.
+    pub filter: Option<Filter>,
+    /// How many candidates each arm gives, at least 1.
+    pub candidates: usize,
+    /// Whether to add the turns next to each lexical candidate in its session.
+    pub neighbours: bool,
+    /// A write that must be visible.
+    pub at_least: Option<WriteToken>,
+}
+
+/// The candidates of a recall, in no particular order, each once.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Candidates {
+    /// The candidates.
+    pub candidates: Vec<Candidate>,
+    /// What each arm did.
+    pub arms: Vec<ArmReport>,
+}
+
+/// A memory that may be an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// The memory.
+    pub memory: Arc<Memory>,
+    /// Cosine similarity to the query, `-1.0..=1.0`; `None` when either has no vector.
+    pub similarity: Option<f32>,
+    /// BM25 of the query's words over the lexical text, 0 when none matches. The statistics are the scope's own.
+    pub bm25: f32,
+    /// The turn before it in its session.
+    pub previous: Option<MemoryId>,
+    /// The turn after it in its session.
+    pub next: Option<MemoryId>,
+}
+
+/// What one arm of a search did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArmReport {
+    /// Which arm.
+    pub arm: Arm,
+    /// Whether its candidates are surely the best there are.
+    pub exact: bool,
+    /// How many memories of the scope it compared, after the filter.
+    pub considered: u64,
+    /// How many candidates it gave.
+    pub returned: u64,
+    /// How many candidates are missing that should be there, where the arm can tell.
+    pub shortfall: u64,
+}
+
+/// An arm of a search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arm {
+    /// By vector.
+    Dense,
+    /// By words.
+    Lexical,
+}
+
+/// What a store holds of a scope.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreStats {
+    /// Current memories.
+    pub memories: u64,
+    /// Those of them without a vector.
+    pub without_embedding: u64,
+    /// Former versions kept as history.
+    pub former_versions: u64,
+    /// Forgotten ids.
+    pub tombstones: u64,
+    /// Bytes on disk, of the whole store.
+    pub disk_bytes: u64,
+    /// Bytes in memory for the search, of the whole store.
+    pub index_bytes: u64,
+}
+
+/// Checks a batch before any I/O: not empty, one tenant, each memory valid, no id twice.
+///
+/// # Errors
+/// [`Error::Invalid`] or [`Error::TooLarge`], naming the memory by its index.
+pub fn validate_batch(batch: &InsertBatch) -> Result<()> {
+    let Some(first) = batch.memories.first() else {
+        return Err(Error::invalid("memories", "an empty list", "at least one memory"));
+    };
+    let mut ids = std::collections::HashSet::with_capacity(batch.memories.len());
+    for (at, EmbeddedMemory { memory, .. }) in batch.memories.iter().enumerate() {
+        memory.validate().map_err(|error| error.within(&format!("memories[{at}]")))?;
+        if memory.scope.tenant_name() != first.memory.scope.tenant_name() {
+            let field = format!("memories[{at}].scope.tenant");
+            return Err(Error::invalid(field, memory.scope.tenant_name(), "one tenant in a batch"));
+        }
+        if !ids.insert(memory.id) {
+            return Err(Error::invalid(format!("memories[{at}].id"), memory.id, "each id once in a batch"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,286 @@
+//! What `memory_core::TieredMemoryManager` promises over any pair of providers, a function for each promise.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use memory_core::{
+    CacheLookup, Clock, Compatibility, Degradation, Draft, Embedder, Embedding, EmbeddingSpace, Error, Fingerprint,
+    ForgetRequest, HitKind, InsertStatus, MemoryId, MemoryKind, MemoryPatch, MemoryStore, Metadata, NewCacheEntry,
+    Origin, Purpose, RecallRequest, RememberRequest, Result, Scope, Selection, SemanticCache, Tier,
+    TieredMemoryManager, Writer,
+};
+
+use crate::{TestClock, make};
+
+/// How the suite opens a pair of providers. Every test makes a fixture of its own, with data of its own.
+#[async_trait]
+pub trait ManagerFixture: Send + Sync {
+    /// The clock that both providers take the time from.
+    fn clock(&self) -> TestClock;
+
+    /// Opens both providers, empty.
+    async fn open(&self) -> (Arc<dyn MemoryStore>, Arc<dyn SemanticCache>);
+}
+
+/// Makes one test for each promise of `TieredMemoryManager`. `$fixture` is an expression that makes a [`ManagerFixture`].
+#[macro_export]
+macro_rules! manager_suite {
+    ($fixture:expr) => {
+        $crate::__suite!(
+            manager, $fixture;
+            what_is_remembered_is_recalled, a_turn_is_embedded_with_the_turn_before, an_exact_repeat_is_not_embedded,
+            corrections_reach_the_cache, forgetting_reaches_the_cache, without_the_embedder_recall_goes_by_words,
+            long_term_can_be_switched_off, bad_input_is_refused_before_the_embedder_is_paid
+        );
+    };
+}
+
+/// What is remembered is recalled, with its tier and the reasons for its place.
+pub async fn what_is_remembered_is_recalled(fixture: &dyn ManagerFixture) {
+    let (manager, _) = manager(fixture, true).await;
+    let scope = make::session("acme", "ann", "monday");
+    let mut turn = Draft::new(scope.clone(), "My sister lives in Lisbon now");
+    turn.kind = MemoryKind::Message;
+    turn.actor = Some("Ann".into());
+    let mut fact = Draft::new(make::user("acme", "ann"), "Ann prefers the window seat");
+    fact.kind = MemoryKind::Semantic;
+    let receipt = remember(&manager, vec![turn, fact]).await;
+    assert!(receipt.iter().all(|(_, status)| *status == InsertStatus::Created));
+    let report = manager
+        .recall(RecallRequest::new(make::user("acme", "ann"), "Where does Ann's sister live?"))
+        .await
+        .expect("recall");
+    let first = &report.memories[0];
+    assert_eq!((first.memory.id, first.tier), (receipt[0].0, Tier::ShortTerm));
+    assert!(first.why.similarity.is_some() && first.why.bm25 > 0.0 && first.why.actor_bonus > 0.0, "{:?}", first.why);
+    assert_eq!(report.memories[1].tier, Tier::LongTerm);
+    assert!(report.degraded.is_empty(), "{:?}", report.degraded);
+    let other = manager
+        .recall(RecallRequest::new(make::user("acme", "bob"), "Where does Ann's sister live?"))
+        .await
+        .expect("recall");
+    assert!(other.memories.is_empty());
+}
+
+/// A turn of a session is embedded together with the turn before it, also when that one came in an earlier write.
+pub async fn a_turn_is_embedded_with_the_turn_before(fixture: &dyn ManagerFixture) {
+    let (manager, embedder) = manager(fixture, true).await;
+    let monday = make::session("acme", "ann", "monday");
+    let tuesday = make::session("acme", "ann", "tuesday");
+    remember(
+        &manager,
+        vec![Draft::new(monday.clone(), "one"), Draft::new(monday.clone(), "two"), Draft::new(tuesday, "three")],
+    )
+    .await;
+    remember(&manager, vec![Draft::new(monday, "four"), Draft::new(make::user("acme", "ann"), "five")]).await;
+    assert_eq!(embedder.seen(), ["one", "one two", "three", "two four", "five"]);
+}
+
+/// A prompt that was answered before is served without asking the embedder; a near one is embedded once.
+pub async fn an_exact_repeat_is_not_embedded(fixture: &dyn ManagerFixture) {
+    let (manager, embedder) = manager(fixture, true).await;
+    let scope = make::user("acme", "ann");
+    manager.cache_store(answer(&scope, "What is the plan for Monday?", vec![])).await.expect("store").expect("a cache");
+    let before = embedder.seen().len();
+    let found = manager.cache_lookup(&scope, "what is the plan for monday", fingerprint(), None).await.expect("lookup");
+    assert!(matches!(found, CacheLookup::Hit(hit) if hit.kind == HitKind::Exact));
+    assert_eq!(embedder.seen().len(), before);
+    manager.cache_lookup(&scope, "Something else entirely", fingerprint(), None).await.expect("lookup");
+    assert_eq!(embedder.seen().len(), before + 1);
+}
+
+/// When a memory is updated, the cached answers that used it are gone by the time the update returns; others stay.
+pub async fn corrections_reach_the_cache(fixture: &dyn ManagerFixture) {
+    let (manager, _) = manager(fixture, true).await;
+    let scope = make::user("acme", "ann");
+    let ids = remember(
+        &manager,
+        vec![Draft::new(scope.clone(), "The launch is in May"), Draft::new(scope.clone(), "Bob runs it")],
+    )
+    .await;
+    manager.cache_store(answer(&scope, "When is the launch?", vec![ids[0].0])).await.expect("store");
+    manager.cache_store(answer(&scope, "Who runs the launch?", vec![ids[1].0])).await.expect("store");
+    let patch = MemoryPatch { text: Some("The launch is in June".into()), ..MemoryPatch::default() };
+    manager.update(&scope, ids[0].0, patch).await.expect("update");
+    assert!(!is_hit(&manager, &scope, "When is the launch?").await);
+    assert!(is_hit(&manager, &scope, "Who runs the launch?").await);
+    let report = manager.recall(RecallRequest::new(scope, "When is the launch?")).await.expect("recall");
+    assert_eq!(report.memories[0].memory.text, "The launch is in June");
+}
+
+/// Forgetting a memory takes the cached answers that used it along, in every session of the tenant.
+pub async fn forgetting_reaches_the_cache(fixture: &dyn ManagerFixture) {
+    let (manager, _) = manager(fixture, true).await;
+    let scope = make::user("acme", "ann");
+    let session = make::session("acme", "ann", "monday");
+    let ids = remember(
+        &manager,
+        vec![Draft::new(scope.clone(), "The code is 4711"), Draft::new(scope.clone(), "The door is red")],
+    )
+    .await;
+    manager.cache_store(answer(&session, "What is the code?", vec![ids[0].0, ids[1].0])).await.expect("store");
+    manager.cache_store(answer(&session, "Which colour is the door?", vec![ids[1].0])).await.expect("store");
+    let request = ForgetRequest { scope: scope.clone(), selection: Selection::Ids(vec![ids[0].0]), dry_run: false };
+    let receipt = manager.forget(&request).await.expect("forget");
+    assert_eq!((receipt.forgotten.as_slice(), receipt.cache_entries), (&[ids[0].0][..], 1));
+    assert!(!is_hit(&manager, &session, "What is the code?").await);
+    assert!(is_hit(&manager, &session, "Which colour is the door?").await);
+}
+
+/// While the embedder is away a recall answers by words and says so; a write is refused and leaves nothing behind.
+pub async fn without_the_embedder_recall_goes_by_words(fixture: &dyn ManagerFixture) {
+    let (manager, embedder) = manager(fixture, true).await;
+    let scope = make::user("acme", "ann");
+    remember(&manager, vec![Draft::new(scope.clone(), "The spare key is under the pot")]).await;
+    embedder.away.store(true, Ordering::SeqCst);
+    let report = manager.recall(RecallRequest::new(scope.clone(), "Where is the spare key?")).await.expect("recall");
+    assert_eq!(report.degraded, [Degradation::EmbedderUnavailable]);
+    assert_eq!(report.memories.len(), 1);
+    let drafts = vec![Draft::new(scope.clone(), "Another key")];
+    let request = RememberRequest { drafts, origin: Origin::new(Writer::Agent, "testkit"), idempotency: None };
+    assert!(matches!(manager.remember(request).await, Err(Error::Embedder { retryable: true, .. })));
+    let (store, _) = manager.stats(&scope).await.expect("stats");
+    assert_eq!(store.memories, 1);
+}
+
+/// With `long_term_enabled: false` facts are neither taken in nor recalled.
+pub async fn long_term_can_be_switched_off(fixture: &dyn ManagerFixture) {
+    let (store, cache) = fixture.open().await;
+    let scope = make::user("acme", "ann");
+    let with_long_term = build(fixture, store.clone(), cache.clone(), true).0;
+    let mut fact = Draft::new(scope.clone(), "Ann likes tea");
+    fact.kind = MemoryKind::Semantic;
+    remember(&with_long_term, vec![fact.clone(), Draft::new(scope.clone(), "Ann drank tea")]).await;
+    let without = build(fixture, store, cache, false).0;
+    let report = without.recall(RecallRequest::new(scope.clone(), "tea")).await.expect("recall");
+    assert_eq!(report.memories.iter().map(|recalled| recalled.tier).collect::<Vec<_>>(), [Tier::MediumTerm]);
+    let request =
+        RememberRequest { drafts: vec![fact], origin: Origin::new(Writer::Agent, "testkit"), idempotency: None };
+    let error = without.remember(request).await.expect_err("refused");
+    assert!(error.to_string().starts_with("memories[0].kind: given semantic, allowed: message or episodic"), "{error}");
+}
+
+/// A write, a recall or a cache entry that is not acceptable is refused before the embedder is asked.
+pub async fn bad_input_is_refused_before_the_embedder_is_paid(fixture: &dyn ManagerFixture) {
+    let (manager, embedder) = manager(fixture, true).await;
+    let scope = make::user("acme", "ann");
+    let drafts = vec![Draft::new(scope.clone(), "good"), Draft::new(scope.clone(), " ")];
+    let request = RememberRequest { drafts, origin: Origin::new(Writer::Agent, "testkit"), idempotency: None };
+    assert!(manager.remember(request).await.expect_err("blank").to_string().starts_with("memories[1].text"));
+    for (limit, query) in [(0, "q"), (1_000_000_000, "q"), (10, " ")] {
+        let request = RecallRequest { limit, ..RecallRequest::new(scope.clone(), query) };
+        assert!(matches!(manager.recall(request).await, Err(Error::Invalid { .. })));
+    }
+    let no_time = NewCacheEntry { ttl: std::time::Duration::ZERO, ..answer(&scope, "prompt", vec![]) };
+    assert!(manager.cache_store(no_time).await.expect_err("no time to live").to_string().starts_with("ttl: given"));
+    let elsewhere = make::embedding(&make::space("another-model"), 1);
+    let mut draft = Draft::new(scope, "good");
+    draft.embedding = Some(elsewhere);
+    let request =
+        RememberRequest { drafts: vec![draft], origin: Origin::new(Writer::Agent, "testkit"), idempotency: None };
+    assert!(matches!(manager.remember(request).await, Err(Error::SpaceMismatch { .. })));
+    assert!(embedder.seen().is_empty());
+}
+
+/// An embedder for tests: words become directions, and it remembers what it was asked.
+#[derive(Debug)]
+struct WordEmbedder {
+    space: Arc<EmbeddingSpace>,
+    seen: std::sync::Mutex<Vec<String>>,
+    away: AtomicBool,
+}
+
+impl WordEmbedder {
+    fn seen(&self) -> Vec<String> {
+        self.seen.lock().expect("no test panics while it holds this").clone()
+    }
+}
+
+#[async_trait]
+impl Embedder for WordEmbedder {
+    fn space(&self) -> &Arc<EmbeddingSpace> {
+        &self.space
+    }
+
+    async fn embed(&self, texts: &[&str], _: Purpose) -> Result<Vec<Embedding>> {
+        if self.away.load(Ordering::SeqCst) {
+            return Err(Error::Embedder {
+                model: self.space.model.clone(),
+                reason: "away".into(),
+                retryable: true,
+                source: None,
+            });
+        }
+        self.seen.lock().expect("no test panics while it holds this").extend(texts.iter().map(ToString::to_string));
+        texts
+            .iter()
+            .map(|text| {
+                let mut values = vec![1e-3; self.space.dimensions];
+                for word in memory_core::text::words(text) {
+                    let seed =
+                        word.bytes().fold(7_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
+                    let direction = make::embedding(&self.space, seed);
+                    values.iter_mut().zip(direction.values()).for_each(|(value, part)| *value += part);
+                }
+                Embedding::new(self.space.clone(), values)
+            })
+            .collect()
+    }
+}
+
+async fn manager(fixture: &dyn ManagerFixture, long_term: bool) -> (TieredMemoryManager, Arc<WordEmbedder>) {
+    let (store, cache) = fixture.open().await;
+    build(fixture, store, cache, long_term)
+}
+
+fn build(
+    fixture: &dyn ManagerFixture,
+    store: Arc<dyn MemoryStore>,
+    cache: Arc<dyn SemanticCache>,
+    long_term: bool,
+) -> (TieredMemoryManager, Arc<WordEmbedder>) {
+    let embedder = Arc::new(WordEmbedder {
+        space: make::space("testkit"),
+        seen: std::sync::Mutex::default(),
+        away: AtomicBool::new(false),
+    });
+    let clock = fixture.clock();
+    let manager = TieredMemoryManager::builder(move || clock.now(), make::id)
+        .short_term_provider(cache)
+        .medium_term_provider(store)
+        .long_term_enabled(long_term)
+        .embedder(embedder.clone())
+        .build()
+        .expect("every part is there");
+    (manager, embedder)
+}
+
+async fn remember(manager: &TieredMemoryManager, drafts: Vec<Draft>) -> Vec<(MemoryId, InsertStatus)> {
+    let request = RememberRequest { drafts, origin: Origin::new(Writer::Agent, "testkit"), idempotency: None };
+    let receipt = manager.remember(request).await.expect("remember");
+    receipt.items.iter().map(|item| (item.id, item.status)).collect()
+}
+
+fn fingerprint() -> Fingerprint {
+    Compatibility::default().fingerprint()
+}
+
+fn answer(scope: &Scope, prompt: &str, depends_on: Vec<MemoryId>) -> NewCacheEntry {
+    NewCacheEntry {
+        scope: scope.clone(),
+        prompt: prompt.into(),
+        response: "answer".into(),
+        fingerprint: fingerprint(),
+        embedding: None,
+        depends_on,
+        tags: Vec::new(),
+        metadata: Metadata::new(),
+        ttl: std::time::Duration::from_secs(3600),
+    }
+}
+
+async fn is_hit(manager: &TieredMemoryManager, scope: &Scope, prompt: &str) -> bool {
+    let found = manager.cache_lookup(scope, prompt, fingerprint(), None).await.expect("lookup");
+    matches!(found, CacheLookup::Hit(_))
+}

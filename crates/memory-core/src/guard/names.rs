@@ -71,13 +71,17 @@ fn unmatched_names(side: Side<'_>) -> Vec<(usize, &Token)> {
     side.unmatched().filter(|(_, token)| token.kind == Kind::Word && token.capital).take(MAX_UNMATCHED).collect()
 }
 
-/// A lower-case prompt shows no names, so look for an unmatched word in the place of one: "of france" for "of Germany".
+/// A lower-case prompt shows no names, so look for an unmatched word in the place of one: "of france" for "of Germany",
+/// or the one word that differs at all.
 fn in_place_of<'a>(side: Side<'a>, names: &[(usize, &'a Token)], other: Side<'a>) -> Option<(&'a Token, &'a Token)> {
     let replacements: Vec<(usize, &Token)> = other
         .unmatched()
         .filter(|(_, token)| token.class == Class::Content && token.kind == Kind::Word)
         .take(MAX_UNMATCHED)
         .collect();
+    if let (&[(_, name)], &[(_, replacement)], 1) = (names, replacements.as_slice(), side.unmatched().count()) {
+        return Some((name, replacement));
+    }
     names.iter().find_map(|&(at, name)| {
         let same_place = |&&(there, _): &&(usize, &Token)| {
             let (before, after) = (side.key_before(at), side.key_after(at));
@@ -108,6 +112,7 @@ mod tests {
             ("Where was Elon Musk born?", "Where was Jeff Bezos born?"),
             ("what is the capital of ruritania", "What is the capital of Genovia?"),
             ("Acme's refund policy", "Globex's refund policy"),
+            ("Flights to Lisbon", "flights to porto"),
         ] {
             assert!(refused(a, b), "{a} / {b}");
             assert!(refused(b, a), "{b} / {a}");

@@ -1,0 +1,120 @@
+//! The SQL, in one place. Values are always bound.
+
+use memory_core::Scope;
+use sqlx::{QueryBuilder, Sqlite};
+
+macro_rules! memory_columns {
+    () => {
+        "position, id, tenant, user, agent, session, version, kind, text, actor, metadata, importance, writer, path, \
+         evidence, valid_from, valid_to, recorded_at, expires_at, space, vector"
+    };
+}
+
+pub(crate) const READ_STORE: &str =
+    "SELECT instance, sequence, next_position, (SELECT COUNT(*) FROM cache_entry) FROM store";
+pub(crate) const CREATE_STORE: &str = "INSERT INTO store (one, instance, sequence, next_position) VALUES (1, ?, 0, 1)";
+pub(crate) const ADVANCE_STORE: &str = "UPDATE store SET sequence = ?, next_position = ?";
+pub(crate) const READ_SEQUENCE: &str = "SELECT sequence FROM store";
+
+pub(crate) const READ_SPACES: &str = "SELECT id, model, revision, dimensions, normalized FROM space";
+pub(crate) const ADD_SPACE: &str =
+    "INSERT INTO space (model, revision, dimensions, normalized) VALUES (?, ?, ?, ?) RETURNING id";
+
+/// The columns that [`crate::rows::read_memory`] reads, of every memory.
+pub(crate) const SELECT_MEMORIES: &str = concat!("SELECT ", memory_columns!(), " FROM memory");
+pub(crate) const MEMORY_BY_ID: &str = concat!("SELECT ", memory_columns!(), " FROM memory WHERE id = ?");
+pub(crate) const MEMORIES_OF_USER: &str = concat!(
+    "SELECT ",
+    memory_columns!(),
+    " FROM memory WHERE tenant = ?1 AND user IS ?2 AND position > ?3 ORDER BY position LIMIT ?4"
+);
+pub(crate) const USERS_OF_TENANT: &str = "SELECT DISTINCT user FROM memory WHERE tenant = ?";
+
+/// Who holds an id (tenant, user, agent, session, text), which tenant forgot it, and whether a text was forgotten here.
+pub(crate) const CHECK_NEW: &str = "\
+    SELECT m.tenant, m.user, m.agent, m.session, m.text, t.tenant, \
+        EXISTS (SELECT 1 FROM forgotten_text f WHERE f.content_hash = ?2 AND f.tenant = ?3 \
+            AND f.user IS ?4 AND f.agent IS ?5 AND f.session IS ?6) \
+    FROM (SELECT 1) LEFT JOIN memory m ON m.id = ?1 LEFT JOIN tombstone t ON t.id = ?1";
+pub(crate) const INSERT_MEMORY: &str = concat!(
+    "INSERT INTO memory (",
+    memory_columns!(),
+    ", content_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+);
+pub(crate) const INSERT_EVIDENCE: &str = "INSERT OR IGNORE INTO memory_evidence (source, derived) VALUES (?, ?)";
+pub(crate) const INSERT_HISTORY: &str = "\
+    INSERT INTO memory_history (id, version, content_hash, body) SELECT id, version, content_hash, ?2 FROM memory WHERE id = ?1";
+pub(crate) const UPDATE_MEMORY: &str = "\
+    UPDATE memory SET version = ?2, text = ?3, metadata = ?4, importance = ?5, valid_to = ?6, recorded_at = ?7, \
+        expires_at = ?8, content_hash = ?9 WHERE id = ?1";
+pub(crate) const UPDATE_VECTOR: &str = "UPDATE memory SET space = ?2, vector = ?3 WHERE id = ?1";
+pub(crate) const HISTORY_OF: &str = "SELECT body FROM memory_history WHERE id = ? ORDER BY version";
+
+pub(crate) const IDEMPOTENT: &str =
+    "SELECT body_hash, receipt FROM idempotency WHERE tenant = ? AND key = ? AND created_at > ?";
+pub(crate) const REMEMBER_KEY: &str =
+    "INSERT OR REPLACE INTO idempotency (tenant, key, body_hash, receipt, created_at) VALUES (?, ?, ?, ?, ?)";
+pub(crate) const PRUNE_KEYS: &str = "DELETE FROM idempotency WHERE created_at <= ?";
+
+// What is being forgotten is gathered in a temporary table of the writer's connection, so that each step is one statement
+// however many memories there are.
+pub(crate) const CREATE_DOOMED: &str = "\
+    CREATE TEMP TABLE IF NOT EXISTS doomed (id BLOB PRIMARY KEY, derived INTEGER NOT NULL) WITHOUT ROWID";
+pub(crate) const CLEAR_DOOMED: &str = "DELETE FROM temp.doomed";
+pub(crate) const DOOM_DERIVED: &str = "\
+    INSERT OR IGNORE INTO temp.doomed (id, derived) \
+    WITH RECURSIVE reached (id) AS ( \
+        SELECT id FROM temp.doomed \
+        UNION \
+        SELECT e.derived FROM reached r JOIN memory_evidence e ON e.source = r.id JOIN memory m ON m.id = e.derived \
+        WHERE m.tenant = ?) \
+    SELECT id, 1 FROM reached";
+pub(crate) const READ_DOOMED: &str =
+    "SELECT m.id, m.user, d.derived FROM temp.doomed d JOIN memory m ON m.id = d.id ORDER BY m.position";
+pub(crate) const BURY: &str = "\
+    INSERT INTO tombstone (id, tenant, user, agent, session, forgotten_at) \
+    SELECT id, tenant, user, agent, session, ? FROM memory WHERE id IN (SELECT id FROM temp.doomed)";
+pub(crate) const BURY_TEXTS: &str = "\
+    INSERT INTO forgotten_text (content_hash, tenant, user, agent, session) \
+    SELECT content_hash, tenant, user, agent, session FROM memory WHERE id IN (SELECT id FROM temp.doomed) \
+    UNION \
+    SELECT h.content_hash, m.tenant, m.user, m.agent, m.session FROM memory_history h JOIN memory m ON m.id = h.id \
+    WHERE h.id IN (SELECT id FROM temp.doomed)";
+pub(crate) const DELETE_DOOMED: &str = "DELETE FROM memory WHERE id IN (SELECT id FROM temp.doomed)";
+pub(crate) const DELETE_ANSWERS_OF_DOOMED: &str = "\
+    DELETE FROM cache_entry WHERE id IN ( \
+        SELECT c.entry FROM cache_dependency c WHERE c.memory IN (SELECT id FROM temp.doomed)) \
+    RETURNING id, expires_at";
+pub(crate) const DELETE_ANSWERS_OF: &str = "DELETE FROM cache_entry WHERE id IN (SELECT entry FROM cache_dependency WHERE memory = ?) RETURNING id, expires_at";
+
+pub(crate) const TENANT_OF_MEMORY: &str = "\
+    SELECT (SELECT tenant FROM memory WHERE id = ?1), EXISTS (SELECT 1 FROM tombstone WHERE id = ?1)";
+pub(crate) const REPLACE_ENTRY: &str =
+    "DELETE FROM cache_entry WHERE scope_key = ? AND fingerprint = ? AND prompt_key = ? RETURNING id";
+pub(crate) const INSERT_ENTRY: &str = "\
+    INSERT INTO cache_entry (id, tenant, user, agent, session, scope_key, fingerprint, prompt_key, prompt, response, \
+        depends_on, tags, metadata, space, vector, created_at, expires_at) \
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+pub(crate) const INSERT_DEPENDENCY: &str = "INSERT OR IGNORE INTO cache_dependency (memory, entry) VALUES (?, ?)";
+pub(crate) const DELETE_SOONEST_ENTRIES: &str = "\
+    DELETE FROM cache_entry WHERE id IN (SELECT id FROM cache_entry WHERE id <> ?1 ORDER BY expires_at LIMIT ?2) \
+    RETURNING id, tenant";
+pub(crate) const DELETE_EXPIRED_ENTRIES: &str = "DELETE FROM cache_entry WHERE expires_at <= ? RETURNING id, tenant";
+pub(crate) const ENTRY_BY_ID: &str = "\
+    SELECT prompt, response, depends_on, tags, metadata, created_at, expires_at FROM cache_entry WHERE id = ?";
+pub(crate) const ENTRIES_OF_TENANT: &str = "\
+    SELECT id, user, agent, session, fingerprint, prompt_key, prompt, expires_at, space, vector FROM cache_entry \
+    WHERE tenant = ?1 AND expires_at > ?2";
+pub(crate) const COUNT_ENTRIES: &str = "SELECT COUNT(*) FROM cache_entry WHERE tenant = ? AND expires_at > ?";
+
+/// A statement that goes on with ` WHERE` and the conditions of a scope: what [`Scope::covers`] says, in SQL.
+pub(crate) fn within(select: &'static str, scope: &Scope) -> QueryBuilder<Sqlite> {
+    let mut query = QueryBuilder::new(select);
+    query.push(" WHERE tenant = ").push_bind(scope.tenant_name().to_owned());
+    for (column, part) in [("user", scope.user()), ("agent", scope.agent()), ("session", scope.session())] {
+        if let Some(part) = part {
+            query.push(format_args!(" AND {column} = ")).push_bind(part.to_owned());
+        }
+    }
+    query
+}

@@ -1,0 +1,9 @@
+//! The embedded provider against its contract, and against what happens to processes, files and disks.
+
+mod contract;
+mod durability;
+mod files;
+mod load;
+mod oracle;
+mod room;
+mod support;

@@ -1,0 +1,109 @@
+//! Where a command's calls go: a server, or the folder opened in this process.
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Parser;
+
+use super::Globals;
+use super::failure::{Failure, Outcome};
+use crate::client::Client;
+use crate::config::{ServerArgs, Settings};
+use crate::http::router;
+use crate::serve::ServerFile;
+use crate::state::AppState;
+
+/// How long a server that announced itself may take to say that it lives.
+const ALIVE_WITHIN: Duration = Duration::from_secs(2);
+/// How long the folder gets to be closed in order.
+const CLOSE_WITHIN: Duration = Duration::from_secs(10);
+
+/// A client, and the folder it works on when that is open in this process.
+pub struct Session {
+    client: Client,
+    state: Option<AppState>,
+    tenant: String,
+}
+
+/// Finds out where the calls go: to `--url`; else to the server that runs on the folder; else the folder is opened.
+pub async fn open(globals: &Globals) -> Outcome<Session> {
+    if let Some(url) = &globals.url {
+        return remote(url, globals).await;
+    }
+    let settings = settings(globals)?;
+    if let Some(url) = running(&settings.server_file()).await {
+        tracing::debug!(url, "server found");
+        return remote(&url, globals).await;
+    }
+    open_folder(&settings).await
+}
+
+/// Opens the folder of `settings` in this process.
+pub async fn open_folder(settings: &Settings) -> Outcome<Session> {
+    let state = AppState::open(settings).await.map_err(|error| {
+        let message = error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        Failure::ours(message, "name another folder with --data, or the server that has this one open with --url")
+    })?;
+    Ok(Session { client: Client::local(router(state.clone())), state: Some(state), tenant: settings.tenant.clone() })
+}
+
+impl Session {
+    /// The client.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The tenant that the calls are for.
+    pub fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
+    /// Closes the folder in order, if it is open here.
+    pub async fn close(self) {
+        if let Some(state) = self.state
+            && let Err(error) = state.close(CLOSE_WITHIN).await
+        {
+            tracing::warn!(error = format!("{error:#}"), "folder not closed in order; what was acknowledged is safe");
+        }
+    }
+}
+
+async fn remote(url: &str, globals: &Globals) -> Outcome<Session> {
+    let client = Client::remote(url)?;
+    // A server has a tenant of its own, whatever we were told.
+    let stats = client.get("/v1/stats").await?;
+    let tenant = stats["tenant"].as_str().unwrap_or(&globals.tenant).to_owned();
+    Ok(Session { client, state: None, tenant })
+}
+
+/// The URL of the server that announced itself in `file`, if it lives.
+async fn running(file: &Path) -> Option<String> {
+    let announced: ServerFile = serde_json::from_slice(&tokio::fs::read(file).await.ok()?).ok()?;
+    let client = Client::remote(&announced.url).ok()?;
+    let alive = tokio::time::timeout(ALIVE_WITHIN, client.get("/healthz")).await.ok()?.ok()?;
+    (alive["status"] == "ok").then_some(announced.url)
+}
+
+/// What a server on the folder would be set to: the flags we have, and the server's own environment variables.
+fn settings(globals: &Globals) -> Outcome<Settings> {
+    #[derive(Debug, Parser)]
+    struct Environment {
+        #[command(flatten)]
+        server: ServerArgs,
+    }
+    // We do not listen, so where a server would does not matter.
+    let mut arguments =
+        vec!["orchestra".into(), "--listen=127.0.0.1:0".into(), "--tenant".into(), globals.tenant.clone().into()];
+    if let Some(data) = &globals.data {
+        arguments.extend(["--data".into(), data.clone().into_os_string()]);
+    }
+    let environment = Environment::try_parse_from(arguments).map_err(|error| {
+        Failure::mistake(first_line(&error.to_string()), "correct the environment variable ORCHESTRA_…")
+    })?;
+    Settings::from_args(environment.server)
+        .map_err(|error| Failure::mistake(error.to_string(), "`orchestra serve --help` lists every setting"))
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}

@@ -1,0 +1,156 @@
+//! `orchestra recall`.
+
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+use super::arguments::{self, ScopeArgs};
+use super::failure::Outcome;
+use super::screen::{Column, Screen};
+use super::words;
+use crate::client::Client;
+
+/// Recall what answers a question.
+///
+/// Searches by meaning and by words, and puts both together. The score orders the memories of one answer; scores of two
+/// answers do not compare.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  orchestra recall 'where does maya like to sit?' --user maya
+  orchestra recall 'what broke the payment service?' --filter '{\"valid_from\": {\"gte\": \"2025-09-01T00:00:00Z\"}}'
+  orchestra recall 'nuts' --limit 3 --explain --json
+
+A filter is an object: {\"kind\": \"semantic\"}, {\"metadata.topic\": {\"in\": [\"travel\", \"food\"]}},
+{\"or\": [{\"actor\": \"Ann\"}, {\"importance\": {\"gte\": 0.8}}]}.")]
+pub struct Args {
+    /// What to ask.
+    question: String,
+    /// At most this many memories, 1 to 1000.
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 5)]
+    limit: u64,
+    /// Only memories that match this JSON object.
+    #[arg(long, value_name = "JSON", value_parser = arguments::object)]
+    filter: Option<Value>,
+    /// How meaning and words are put together.
+    #[arg(long, value_name = "STRATEGY")]
+    strategy: Option<Strategy>,
+    /// Show where each score comes from.
+    #[arg(long)]
+    explain: bool,
+    #[command(flatten)]
+    scope: ScopeArgs,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Strategy {
+    /// A weighted sum, with what the turns before and after lend.
+    Weighted,
+    /// Reciprocal rank fusion.
+    Rrf,
+}
+
+pub async fn run(args: Args, client: &Client, screen: &Screen) -> Outcome {
+    let mut body =
+        json!({"query": args.question, "scope": args.scope.body(), "limit": args.limit, "explain": args.explain});
+    if let Some(filter) = args.filter {
+        body["filter"] = filter;
+    }
+    if let Some(strategy) = args.strategy {
+        body["strategy"] = match strategy {
+            Strategy::Weighted => "weighted".into(),
+            Strategy::Rrf => "rrf".into(),
+        };
+    }
+    let answer = client.post("/v1/memories/search", &body).await?;
+    if screen.is_json() {
+        return Ok(screen.json(&answer)?);
+    }
+    let results = answer["results"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if results.is_empty() {
+        screen.note(&format!("Nothing is remembered of that in {}.", args.scope.in_words()));
+    } else {
+        print(results, args.explain, screen)?;
+    }
+    screen.note(&screen.dim(&footer(&answer, results.len())));
+    Ok(())
+}
+
+fn print(results: &[Value], explain: bool, screen: &Screen) -> Outcome {
+    let best = results.iter().filter_map(|result| result["score"].as_f64()).fold(0.0, f64::max);
+    let score = |result: &Value| result["score"].as_f64().unwrap_or_default();
+    let (text, actor) =
+        (|result| words::text(result, "text").to_owned(), |result| words::text(result, "actor").to_owned());
+    let mut columns;
+    let mut rows: Vec<Vec<String>>;
+    if screen.is_terminal() {
+        columns = vec![Column::new("Score").cyan(), Column::new("From").grey(), Column::new("Memory").wraps()];
+        rows = results
+            .iter()
+            .map(|result| {
+                let from = [actor(result), words::when(result), words::tier(result).into()];
+                let from = from.into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
+                let memory = format!("{}\n{}", words::text(result, "text"), words::text(result, "id"));
+                vec![format!("{:.3}\n{}", score(result), words::bar(score(result), best)), from, memory]
+            })
+            .collect();
+    } else {
+        columns = ["Score", "Tier", "When", "Who", "Memory", "Id"].map(Column::new).to_vec();
+        rows = results
+            .iter()
+            .map(|result| {
+                let id = words::text(result, "id").to_owned();
+                vec![
+                    format!("{:.3}", score(result)),
+                    words::tier(result).into(),
+                    words::when(result),
+                    actor(result),
+                    text(result),
+                    id,
+                ]
+            })
+            .collect();
+    }
+    if explain {
+        columns.push(Column::new("Why").grey());
+        for (row, result) in rows.iter_mut().zip(results) {
+            row.push(why(&result["why"]));
+        }
+    }
+    Ok(screen.table(&columns, rows)?)
+}
+
+fn why(why: &Value) -> String {
+    let mut parts = Vec::new();
+    if let Some(similarity) = why["similarity"].as_f64() {
+        parts.push(format!("similarity {similarity:.2}, #{}", why["dense_rank"].as_u64().unwrap_or_default()));
+    }
+    let in_context = why["bm25_in_context"].as_f64().unwrap_or_default();
+    if in_context > 0.0 {
+        let own = why["bm25"].as_f64().unwrap_or_default();
+        let lent = if in_context > own { format!(" + {:.1} lent", in_context - own) } else { String::new() };
+        parts.push(format!("words {own:.1}{lent}, #{}", why["lexical_rank"].as_u64().unwrap_or_default()));
+    }
+    match why["actor_bonus"].as_f64() {
+        Some(bonus) if bonus > 0.0 => parts.push(format!("names the speaker +{bonus:.1}")),
+        _ => {}
+    }
+    parts.join("\n")
+}
+
+/// How many, out of how many, how fast, and what the answer lacks.
+fn footer(answer: &Value, shown: usize) -> String {
+    let arms = answer["arms"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let considered = arms.iter().filter_map(|arm| arm["considered"].as_u64()).max().unwrap_or_default();
+    let exact = if arms.iter().all(|arm| arm["exact"] == true) { ", all compared" } else { "" };
+    let took = answer["took_ms"].as_f64().unwrap_or_default();
+    let mut footer = format!("{shown} of {}{exact}, {took:.1} ms", words::memories(considered));
+    for degraded in answer["degraded"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        footer.push_str(match degraded {
+            "embedder_unavailable" => "; the embedder was away, only words were compared",
+            "shortfall" => "; there may be more that fit",
+            "approximate" => "; the search was approximate",
+            _ => "; degraded",
+        });
+    }
+    footer
+}

@@ -1,0 +1,359 @@
+//! `/v1/memories`: write, read, change, list, forget.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use memory_core::{
+    Draft, Error, Filter, ForgetReceipt, ForgetRequest, InsertReceipt, InsertStatus, ListRequest, Memory, MemoryId,
+    MemoryKind, MemoryPatch, RememberRequest, Selection, Timestamp, WriteToken,
+};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::json::{self, Fields, JsonBody, Object};
+use super::params::{Params, PathParam};
+use super::request::{Idempotency, WrittenBy};
+use super::wire::{BatchView, EmbeddingBody, Id, MemoryView, ScopeBody, Time, ends_at, renamed};
+use crate::error::Problem;
+use crate::state::AppState;
+
+/// A memory, as a body says it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MemoryBody {
+    text: String,
+    #[serde(default)]
+    scope: Fields<ScopeBody>,
+    id: Option<Id>,
+    kind: Option<MemoryKind>,
+    actor: Option<String>,
+    metadata: Option<Object>,
+    importance: Option<f32>,
+    #[serde(default)]
+    evidence: Vec<Id>,
+    valid_from: Option<Time>,
+    valid_to: Option<Time>,
+    expires_at: Option<Time>,
+    ttl_seconds: Option<f64>,
+    embedding: Option<EmbeddingBody>,
+}
+
+/// Many memories.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BatchBody {
+    memories: Vec<Fields<MemoryBody>>,
+}
+
+/// Tells the two apart without reading either.
+#[derive(Deserialize)]
+struct Shape {
+    #[serde(default, deserialize_with = "json::not_null")]
+    memories: Option<IgnoredAny>,
+}
+
+impl MemoryBody {
+    fn into_draft(self, state: &AppState, now: Timestamp) -> Result<Draft, Error> {
+        let expires_at = match (self.expires_at, self.ttl_seconds) {
+            (Some(_), Some(ttl)) => return Err(Error::invalid("ttl_seconds", ttl, "either expires_at or ttl_seconds")),
+            (Some(Time(at)), None) => Some(at),
+            (None, Some(ttl)) => Some(ends_at(now, ttl)?),
+            (None, None) => None,
+        };
+        let space = state.manager().embedder().space();
+        Ok(Draft {
+            id: self.id.map(|id| id.0),
+            scope: self.scope.0.within(state.tenant())?,
+            kind: self.kind.unwrap_or(MemoryKind::Episodic),
+            text: self.text,
+            actor: self.actor,
+            metadata: self.metadata.unwrap_or_default().0,
+            importance: self.importance.unwrap_or(Draft::DEFAULT_IMPORTANCE),
+            evidence: self.evidence.into_iter().map(|id| id.0).collect(),
+            valid_from: self.valid_from.map(|at| at.0),
+            valid_to: self.valid_to.map(|at| at.0),
+            expires_at,
+            embedding: self.embedding.map(|embedding| embedding.into_space(space)).transpose()?,
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct AddedView<'a> {
+    id: MemoryId,
+    status: InsertStatus,
+    token: &'a WriteToken,
+    replayed: bool,
+}
+
+/// `POST /v1/memories`: one memory, or many in `memories`, all or nothing.
+pub async fn add(
+    State(state): State<AppState>,
+    WrittenBy(origin): WrittenBy,
+    idempotency: Idempotency,
+    body: JsonBody,
+) -> Result<Response, Problem> {
+    let idempotency = idempotency.bind(&origin, &body);
+    let now = chrono::Utc::now();
+    let Shape { memories } = body.parse()?;
+    if memories.is_none() {
+        let draft = body.parse::<MemoryBody>()?.into_draft(&state, now)?;
+        let request = RememberRequest { drafts: vec![draft], origin, idempotency };
+        let receipt = state.manager().remember(request).await.map_err(|error| renamed(error, "memories[0].", ""))?;
+        return added(&receipt);
+    }
+    let BatchBody { memories } = body.parse()?;
+    check_batch("memories", memories.len(), &state)?;
+    let drafts = memories
+        .into_iter()
+        .enumerate()
+        .map(|(at, Fields(memory))| {
+            memory.into_draft(&state, now).map_err(|error| error.within(&format!("memories[{at}]")))
+        })
+        .collect::<Result<_, _>>()?;
+    let receipt = state.manager().remember(RememberRequest { drafts, origin, idempotency }).await?;
+    Ok((StatusCode::CREATED, Json(BatchView::from(&receipt))).into_response())
+}
+
+fn added(receipt: &InsertReceipt) -> Result<Response, Problem> {
+    let Some(item) = receipt.items.first() else {
+        // The key was first used for a batch of none, which no request can write.
+        return Err(Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the store gave a receipt for nothing",
+        ));
+    };
+    let view = AddedView { id: item.id, status: item.status, token: &receipt.token, replayed: receipt.replayed };
+    let location = HeaderValue::from_str(&format!("/v1/memories/{}", item.id)).expect("a UUID is visible ASCII");
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)).into_response())
+}
+
+/// Refuses a batch of none or of too many.
+pub fn check_batch(field: &str, given: usize, state: &AppState) -> Result<(), Problem> {
+    let allowed = state.settings().limits.batch;
+    if (1..=allowed).contains(&given) {
+        return Ok(());
+    }
+    Err(Problem::bad_argument("invalid", field, format!("{given} items"), format!("1 to {allowed} items")))
+}
+
+/// A page of memories.
+#[derive(Serialize)]
+pub struct PageView<'a> {
+    /// The memories.
+    pub memories: Vec<MemoryView<'a>>,
+    /// The `cursor` of the next page; `null` on the last.
+    pub next: Option<u64>,
+}
+
+/// `GET /v1/memories`: a page of memories, oldest first unless asked otherwise.
+pub async fn list(State(state): State<AppState>, mut params: Params) -> Result<Response, Problem> {
+    let scope = params.scope(state.tenant(), &["user", "agent", "session"])?;
+    let kind = params.text("kind").map(|kind| kind.parse::<MemoryKind>()).transpose()?;
+    let filter = and_kind(params.filter()?, kind);
+    let request = ListRequest {
+        scope,
+        filter,
+        limit: params.limit(100)?,
+        cursor: params.cursor()?,
+        newest_first: params.newest_first()?,
+        with_embeddings: params.flag("with_embeddings")?,
+    };
+    params.finish()?;
+    let page = state.manager().list(&request).await?;
+    let memories = page
+        .memories
+        .iter()
+        .map(|(memory, embedding)| MemoryView::from(&**memory).with_embedding(embedding.as_ref()))
+        .collect();
+    Ok(Json(PageView { memories, next: page.next.map(|cursor| cursor.0) }).into_response())
+}
+
+/// The filter, narrowed to one kind.
+pub fn and_kind(filter: Option<Filter>, kind: Option<MemoryKind>) -> Option<Filter> {
+    use memory_core::{Condition, Field};
+    let kind = kind.map(|kind| Filter::Is(Field::Kind, Condition::Eq(kind.name().into())));
+    match (filter, kind) {
+        (Some(filter), Some(kind)) => Some(Filter::And(vec![kind, filter])),
+        (filter, kind) => filter.or(kind),
+    }
+}
+
+/// `GET /v1/memories/{id}`: the current version, with its version as the `ETag`.
+pub async fn get(
+    State(state): State<AppState>,
+    PathParam(id): PathParam,
+    mut params: Params,
+) -> Result<Response, Problem> {
+    let id: MemoryId = id.parse()?;
+    let scope = params.scope(state.tenant(), &["user", "agent", "session"])?;
+    params.finish()?;
+    let memory = state.manager().get(&scope, id).await?.ok_or(Error::NotFound(id))?;
+    Ok(([(header::ETAG, etag(&memory))], Json(MemoryView::from(&*memory))).into_response())
+}
+
+fn etag(memory: &Memory) -> HeaderValue {
+    HeaderValue::from_str(&format!("\"{}\"", memory.version)).expect("digits are visible ASCII")
+}
+
+#[derive(Serialize)]
+struct HistoryView<'a> {
+    versions: Vec<MemoryView<'a>>,
+}
+
+/// `GET /v1/memories/{id}/history`: every version, oldest first.
+pub async fn history(
+    State(state): State<AppState>,
+    PathParam(id): PathParam,
+    mut params: Params,
+) -> Result<Response, Problem> {
+    let id: MemoryId = id.parse()?;
+    let scope = params.scope(state.tenant(), &["user", "agent", "session"])?;
+    params.finish()?;
+    let versions = state.manager().history(&scope, id).await?;
+    if versions.is_empty() {
+        return Err(Error::NotFound(id).into());
+    }
+    Ok(Json(HistoryView { versions: versions.iter().map(MemoryView::from).collect() }).into_response())
+}
+
+/// A change, as a body says it: what is absent stays as it is.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct PatchBody {
+    #[serde(deserialize_with = "json::not_null")]
+    text: Option<String>,
+    #[serde(deserialize_with = "json::not_null")]
+    embedding: Option<EmbeddingBody>,
+    #[serde(deserialize_with = "json::not_null")]
+    metadata: Option<Object>,
+    #[serde(deserialize_with = "json::not_null")]
+    importance: Option<f32>,
+    #[serde(deserialize_with = "json::nullable")]
+    valid_to: Option<Option<Time>>,
+    #[serde(deserialize_with = "json::nullable")]
+    expires_at: Option<Option<Time>>,
+}
+
+#[derive(Serialize)]
+struct UpdatedView<'a> {
+    #[serde(flatten)]
+    memory: MemoryView<'a>,
+    token: &'a WriteToken,
+}
+
+/// `PATCH /v1/memories/{id}`: another version. With `If-Match` only when the store holds that version.
+pub async fn update(
+    State(state): State<AppState>,
+    PathParam(id): PathParam,
+    mut params: Params,
+    headers: HeaderMap,
+    body: JsonBody,
+) -> Result<Response, Problem> {
+    let id: MemoryId = id.parse()?;
+    let scope = params.scope(state.tenant(), &["user", "agent", "session"])?;
+    params.finish()?;
+    let expected_version = expected_version(&headers)?;
+    let body: PatchBody = body.parse()?;
+    let space = state.manager().embedder().space();
+    let patch = MemoryPatch {
+        text: body.text,
+        embedding: body.embedding.map(|embedding| embedding.into_space(space)).transpose()?,
+        metadata: body.metadata.map(|metadata| metadata.0),
+        importance: body.importance,
+        valid_to: body.valid_to.map(|at| at.map(|at| at.0)),
+        expires_at: body.expires_at.map(|at| at.map(|at| at.0)),
+        expected_version,
+    };
+    if patch.embedding.is_some() && patch.text.is_none() {
+        return Err(Problem::bad_argument(
+            "invalid",
+            "embedding",
+            "a vector without a text",
+            "the vector of a new text",
+        ));
+    }
+    if patch == (MemoryPatch { expected_version, ..MemoryPatch::default() }) {
+        let allowed = "at least one of text, metadata, importance, valid_to, expires_at";
+        return Err(Problem::bad_argument("invalid", "body", "no change", allowed));
+    }
+    let receipt = state.manager().update(&scope, id, patch).await?;
+    let view = UpdatedView { memory: MemoryView::from(&*receipt.memory), token: &receipt.token };
+    Ok(([(header::ETAG, etag(&receipt.memory))], Json(view)).into_response())
+}
+
+/// The version that `If-Match` names; `*` is any.
+fn expected_version(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let text = String::from_utf8_lossy(value.as_bytes());
+    if text.trim() == "*" {
+        return Ok(None);
+    }
+    match text.trim().trim_start_matches("W/").trim_matches('"').parse() {
+        Ok(version) => Ok(Some(version)),
+        Err(_) => Err(Problem::bad_argument(
+            "invalid",
+            "If-Match",
+            format!("{text:?}"),
+            "a version in quotes, such as \"3\", or *",
+        )),
+    }
+}
+
+/// `DELETE /v1/memories/{id}`: forgets it for good. Forgetting what is not there is no error; the receipt is empty then.
+pub async fn delete(
+    State(state): State<AppState>,
+    PathParam(id): PathParam,
+    mut params: Params,
+) -> Result<Json<ForgetReceipt>, Problem> {
+    let id: MemoryId = id.parse()?;
+    let scope = params.scope(state.tenant(), &["user", "agent", "session"])?;
+    let dry_run = params.flag("dry_run")?;
+    params.finish()?;
+    let request = ForgetRequest { scope, selection: Selection::Ids(vec![id]), dry_run };
+    Ok(Json(state.manager().forget(&request).await?))
+}
+
+/// What to forget: exactly one of `ids`, `filter` and `all`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ForgetBody {
+    #[serde(default)]
+    scope: Fields<ScopeBody>,
+    ids: Option<Vec<Id>>,
+    filter: Option<Object>,
+    all: Option<bool>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// `POST /v1/memories/forget`: forgets the selected memories of a scope for good.
+pub async fn forget(State(state): State<AppState>, body: JsonBody) -> Result<Json<ForgetReceipt>, Problem> {
+    let ForgetBody { scope, ids, filter, all, dry_run } = body.parse()?;
+    let scope = scope.0.within(state.tenant())?;
+    let selection = match (ids, filter, all) {
+        (Some(ids), None, None) => {
+            check_batch("ids", ids.len(), &state)?;
+            Selection::Ids(ids.into_iter().map(|id| id.0).collect())
+        }
+        (None, Some(Object(filter)), None) => match Filter::from_json(&Value::Object(filter))? {
+            // An empty condition holds for everything, which is too easily said by accident.
+            Filter::And(all) if all.is_empty() => {
+                let allowed = "at least one condition, or \"all\": true in its place";
+                return Err(Problem::bad_argument("invalid", "filter", "{}", allowed));
+            }
+            filter => Selection::Matching(filter),
+        },
+        (None, None, Some(true)) => Selection::All,
+        (None, None, _) => {
+            return Err(Problem::bad_argument("invalid", "body", "no selection", "one of ids, filter, \"all\": true"));
+        }
+        _ => {
+            return Err(Problem::bad_argument("invalid", "body", "several selections", "only one of ids, filter, all"));
+        }
+    };
+    Ok(Json(state.manager().forget(&ForgetRequest { scope, selection, dry_run }).await?))
+}

@@ -1,0 +1,73 @@
+//! What the operator asks: stats, liveness, readiness.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use memory_core::{CacheStats, StoreStats};
+use serde::Serialize;
+
+use super::params::Params;
+use crate::error::{Problem, chain};
+use crate::state::AppState;
+
+#[derive(Serialize)]
+pub struct StatsView {
+    tenant: String,
+    store: StoreStats,
+    cache: CacheStats,
+    embedder: String,
+    cache_embedder: String,
+    cache_threshold: f32,
+    short_term_provider: &'static str,
+    medium_term_provider: &'static str,
+    long_term_enabled: bool,
+    version: &'static str,
+    uptime_seconds: f64,
+}
+
+/// `GET /v1/stats`: what the tiers hold of a scope, and what they are made of.
+pub async fn stats(State(state): State<AppState>, mut params: Params) -> Result<Json<StatsView>, Problem> {
+    let scope = params.scope(state.tenant(), &["user", "agent", "session"])?;
+    params.finish()?;
+    let manager = state.manager();
+    let (store, cache) = manager.stats(&scope).await?;
+    let settings = state.settings();
+    Ok(Json(StatsView {
+        tenant: scope.tenant_name().to_owned(),
+        store,
+        cache,
+        embedder: manager.embedder().space().to_string(),
+        cache_embedder: manager.cache_embedder().space().to_string(),
+        cache_threshold: manager.cache_policy().threshold,
+        short_term_provider: settings.short_term_provider.name(),
+        medium_term_provider: settings.medium_term_provider.name(),
+        long_term_enabled: settings.long_term_enabled,
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: state.uptime().as_secs_f64(),
+    }))
+}
+
+#[derive(Serialize)]
+pub struct StatusView {
+    status: &'static str,
+}
+
+/// `GET /healthz`: the process lives.
+pub async fn healthz() -> Json<StatusView> {
+    Json(StatusView { status: "ok" })
+}
+
+/// `GET /readyz`: the store answers, so requests can be sent.
+pub async fn readyz(State(state): State<AppState>) -> Result<Json<StatusView>, Problem> {
+    match state.manager().health().await {
+        Ok(()) => Ok(Json(StatusView { status: "ready" })),
+        Err(error) => {
+            tracing::warn!(causes = chain(&error), "store not ready");
+            Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not_ready",
+                "the store does not answer; the server's log says why",
+            ))
+        }
+    }
+}

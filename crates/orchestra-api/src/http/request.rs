@@ -1,0 +1,182 @@
+//! What happens around every request: its id, its span, its turn, and who writes.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use memory_core::{IdempotencyKey, Origin, Writer};
+use tracing::Instrument;
+
+use super::json::JsonBody;
+use crate::error::Problem;
+use crate::state::AppState;
+
+/// The header that carries a request's id, which the log names. An acceptable one is echoed, else one is made.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The header in which a caller that does not write for itself says so: `agent` (the default), `tool` or `import`.
+pub const WRITER: HeaderName = HeaderName::from_static("x-orchestra-writer");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
+const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// Gives the request an id and a span, and logs how it ended.
+pub async fn traced(request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    let path = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let span = tracing::info_span!("http_request", method = %request.method(), path, request_id = id.to_str().unwrap_or_default());
+    let begun = Instant::now();
+    async move {
+        let mut response = next.run(request).await;
+        let duration_ms = begun.elapsed().as_secs_f64() * 1000.0;
+        tracing::info!(status = response.status().as_u16(), duration_ms, "request answered");
+        response.headers_mut().insert(REQUEST_ID, id);
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let acceptable = |value: &&HeaderValue| (1..=MAX_REQUEST_ID_BYTES).contains(&value.len()) && value.to_str().is_ok();
+    match headers.get(&REQUEST_ID).filter(acceptable) {
+        Some(id) => id.clone(),
+        None => HeaderValue::from_str(&uuid::Uuid::now_v7().to_string()).expect("a UUID is visible ASCII"),
+    }
+}
+
+/// Refuses a request for another host, while the server is one that only this machine reaches and that asks nobody for
+/// credentials. A web page whose name was made to point to this machine (DNS rebinding) could otherwise read the memory.
+pub async fn for_this_host(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let settings = state.settings();
+    if settings.allow_unauthenticated || !settings.listen.ip().is_loopback() {
+        return next.run(request).await;
+    }
+    match request.headers().get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned()) {
+        Some(host) if !is_this_machine(&host) => {
+            let allowed =
+                "localhost or a loopback address; --allow-unauthenticated lifts this for a server behind a proxy";
+            Problem::bad_argument("wrong_host", "Host", format!("{host:?}"), allowed)
+                .with_status(StatusCode::MISDIRECTED_REQUEST)
+                .into_response()
+        }
+        // A request in process has no host.
+        _ => next.run(request).await,
+    }
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Works on the request to its end, even when the client goes away: a change and what follows from it (the cached
+/// answers it invalidates) are never torn apart. A panic becomes a 500.
+pub async fn to_its_end(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let Some(turn) = state.turn().await else {
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "the server is shutting down")
+            .into_response();
+    };
+    let work = async move {
+        let response = next.run(request).await;
+        drop(turn);
+        response
+    };
+    match tokio::spawn(work.in_current_span()).await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::error!(%error, "request handler panicked");
+            Problem::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "the server failed; its log says why, under this request's id",
+            )
+            .into_response()
+        }
+    }
+}
+
+/// By whom and on which path a request writes. The path assigns it; the header can only name a writer of less trust.
+#[derive(Debug)]
+pub struct WrittenBy(pub Origin);
+
+impl FromRequestParts<AppState> for WrittenBy {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, Problem> {
+        let writer = match parts.headers.get(&WRITER).map(HeaderValue::as_bytes) {
+            None | Some(b"agent") => Writer::Agent,
+            Some(b"tool") => Writer::Tool,
+            Some(b"import") => Writer::Import,
+            Some(other) => {
+                let given = String::from_utf8_lossy(other).into_owned();
+                let allowed = "agent, tool or import; the path assigns the rest";
+                return Err(Problem::bad_argument("invalid", "X-Orchestra-Writer", format!("{given:?}"), allowed));
+            }
+        };
+        Ok(Self(Origin::new(writer, "http")))
+    }
+}
+
+/// What makes a request safe to send twice, if the client asked for it.
+#[derive(Debug)]
+pub struct Idempotency {
+    key: Option<String>,
+    path: String,
+}
+
+impl FromRequestParts<AppState> for Idempotency {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, Problem> {
+        let key = match parts.headers.get(&IDEMPOTENCY_KEY) {
+            None => None,
+            Some(value) => match value.to_str() {
+                Ok(key) if (1..=MAX_IDEMPOTENCY_KEY_BYTES).contains(&key.len()) => Some(key.to_owned()),
+                _ => {
+                    let given = format!("{:?}", String::from_utf8_lossy(value.as_bytes()));
+                    let allowed = format!("1 to {MAX_IDEMPOTENCY_KEY_BYTES} visible ASCII characters");
+                    return Err(Problem::bad_argument("invalid", "Idempotency-Key", given, allowed));
+                }
+            },
+        };
+        Ok(Self { key, path: parts.uri.path().to_owned() })
+    }
+}
+
+impl Idempotency {
+    /// The key, bound to the whole request: its path, its writer and its body.
+    pub fn bind(self, origin: &Origin, body: &JsonBody) -> Option<IdempotencyKey> {
+        let key = self.key?;
+        let mut hasher = blake3::Hasher::new();
+        for part in [self.path.as_bytes(), format!("{origin:?}").as_bytes(), body.as_bytes()] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        Some(IdempotencyKey { key, body_hash: *hasher.finalize().as_bytes() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_names_are_this_machine() {
+        for host in
+            ["localhost", "LOCALHOST:7070", "localhost.:80", "a.localhost", "127.0.0.1:7070", "127.1.2.3", "[::1]:7070"]
+        {
+            assert!(is_this_machine(host), "{host}");
+        }
+        for host in ["", "example.com", "localhost.example.com", "127.0.0.1.example.com:80", "10.0.0.7", "[fe80::1]"] {
+            assert!(!is_this_machine(host), "{host}");
+        }
+    }
+}

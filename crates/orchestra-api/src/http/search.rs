@@ -1,0 +1,90 @@
+//! `POST /v1/memories/search`: recall.
+
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use memory_core::{ArmReport, Degradation, Explanation, Filter, FusionStrategy, RecallRequest, Recalled, WriteToken};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::json::{Fields, JsonBody, Object};
+use super::wire::{EmbeddingBody, Limit, MemoryView, ScopeBody, StrategyBody};
+use crate::error::Problem;
+use crate::state::AppState;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SearchBody {
+    query: String,
+    #[serde(default)]
+    scope: Fields<ScopeBody>,
+    limit: Option<Limit>,
+    filter: Option<Object>,
+    strategy: Option<StrategyBody>,
+    embedding: Option<EmbeddingBody>,
+    #[serde(default)]
+    explain: bool,
+    at_least: Option<WriteToken>,
+}
+
+#[derive(Serialize)]
+struct SearchView<'a> {
+    results: Vec<ResultView<'a>>,
+    strategy: FusionStrategy,
+    arms: &'a [ArmReport],
+    degraded: &'a [Degradation],
+    took_ms: f64,
+}
+
+#[derive(Serialize)]
+struct ResultView<'a> {
+    #[serde(flatten)]
+    memory: MemoryView<'a>,
+    score: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a Explanation>,
+}
+
+impl<'a> ResultView<'a> {
+    fn of(recalled: &'a Recalled, explain: bool) -> Self {
+        Self {
+            memory: MemoryView::from(&*recalled.memory),
+            score: recalled.score,
+            why: explain.then_some(&recalled.why),
+        }
+    }
+}
+
+/// `POST /v1/memories/search`: the memories that answer a question, best first.
+pub async fn search(State(state): State<AppState>, body: JsonBody) -> Result<Response, Problem> {
+    let begun = Instant::now();
+    let body: SearchBody = body.parse()?;
+    let mut request = RecallRequest::new(body.scope.0.within(state.tenant())?, body.query);
+    if let Some(Limit(limit)) = body.limit {
+        request.limit = limit;
+    }
+    if let Some(StrategyBody(strategy)) = body.strategy {
+        request.strategy = strategy;
+    }
+    request.filter = body.filter.map(|Object(filter)| Filter::from_json(&Value::Object(filter))).transpose()?;
+    let space = state.manager().embedder().space();
+    request.embedding = body.embedding.map(|embedding| embedding.into_space(space)).transpose()?;
+    request.at_least = body.at_least;
+    let report = state.manager().recall(request).await?;
+    let results = report.memories.iter().map(|recalled| ResultView::of(recalled, body.explain)).collect();
+    let view = SearchView {
+        results,
+        strategy: report.strategy,
+        arms: &report.arms,
+        degraded: &report.degraded,
+        took_ms: milliseconds(begun),
+    };
+    Ok(Json(view).into_response())
+}
+
+/// The time since `begun` in milliseconds, to the microsecond.
+pub fn milliseconds(begun: Instant) -> f64 {
+    (begun.elapsed().as_secs_f64() * 1e6).round() / 1e3
+}

@@ -1,0 +1,113 @@
+//! `/v1/sessions/{id}/messages`: the turns of a conversation.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use memory_core::{Draft, ForgetReceipt, ForgetRequest, ListRequest, MemoryKind, RememberRequest, Selection, Writer};
+use serde::{Deserialize, Serialize};
+
+use super::json::{Fields, JsonBody, Object};
+use super::memories::{and_kind, check_batch};
+use super::params::{Params, PathParam, session};
+use super::request::{Idempotency, WrittenBy};
+use super::wire::{BatchView, MemoryView, ScopeBody, Time, renamed};
+use crate::error::Problem;
+use crate::state::AppState;
+
+/// Turns of a conversation, in their order.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MessagesBody {
+    #[serde(default)]
+    scope: Fields<ScopeBody>,
+    messages: Vec<Fields<MessageBody>>,
+}
+
+/// One turn. `content` and `role` are what chat interfaces call its text and its actor.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MessageBody {
+    #[serde(alias = "content")]
+    text: String,
+    #[serde(alias = "role")]
+    actor: Option<String>,
+    at: Option<Time>,
+    metadata: Option<Object>,
+}
+
+/// `POST /v1/sessions/{id}/messages`: adds turns at the end of the session, all or nothing.
+pub async fn add(
+    State(state): State<AppState>,
+    PathParam(id): PathParam,
+    WrittenBy(origin): WrittenBy,
+    idempotency: Idempotency,
+    body: JsonBody,
+) -> Result<Response, Problem> {
+    let idempotency = idempotency.bind(&origin, &body);
+    let MessagesBody { scope, messages } = body.parse()?;
+    check_batch("messages", messages.len(), &state)?;
+    if scope.0.names_session() {
+        let allowed = "user and agent; the path names the session";
+        return Err(Problem::bad_argument("invalid", "scope.session", "a session", allowed));
+    }
+    let scope = session(scope.0.within(state.tenant())?, id)?;
+    // A turn without a time is said now, unless it is an old one that is brought in.
+    let now = (origin.writer != Writer::Import).then(chrono::Utc::now);
+    let drafts = messages
+        .into_iter()
+        .map(|Fields(message)| Draft {
+            kind: MemoryKind::Message,
+            actor: message.actor,
+            metadata: message.metadata.unwrap_or_default().0,
+            valid_from: message.at.map(|at| at.0).or(now),
+            ..Draft::new(scope.clone(), message.text)
+        })
+        .collect();
+    let request = RememberRequest { drafts, origin, idempotency };
+    let receipt = state.manager().remember(request).await.map_err(|error| renamed(error, "memories[", "messages["))?;
+    Ok((StatusCode::CREATED, Json(BatchView::from(&receipt))).into_response())
+}
+
+#[derive(Serialize)]
+struct MessagesView<'a> {
+    messages: Vec<MemoryView<'a>>,
+    next: Option<u64>,
+}
+
+/// `GET /v1/sessions/{id}/messages`: a page of the session's turns, oldest first unless asked otherwise.
+pub async fn list(
+    State(state): State<AppState>,
+    PathParam(id): PathParam,
+    mut params: Params,
+) -> Result<Response, Problem> {
+    let scope = session(params.scope(state.tenant(), &["user", "agent"])?, id)?;
+    let request = ListRequest {
+        scope,
+        filter: and_kind(None, Some(MemoryKind::Message)),
+        limit: params.limit(100)?,
+        cursor: params.cursor()?,
+        newest_first: params.newest_first()?,
+        with_embeddings: false,
+    };
+    params.finish()?;
+    let page = state.manager().list(&request).await?;
+    let messages = page.memories.iter().map(|(memory, _)| MemoryView::from(&**memory)).collect();
+    Ok(Json(MessagesView { messages, next: page.next.map(|cursor| cursor.0) }).into_response())
+}
+
+/// `DELETE /v1/sessions/{id}/messages`: forgets the session's turns for good.
+pub async fn delete(
+    State(state): State<AppState>,
+    PathParam(id): PathParam,
+    mut params: Params,
+) -> Result<Json<ForgetReceipt>, Problem> {
+    let scope = session(params.scope(state.tenant(), &["user", "agent"])?, id)?;
+    let dry_run = params.flag("dry_run")?;
+    params.finish()?;
+    let selection = match and_kind(None, Some(MemoryKind::Message)) {
+        Some(messages) => Selection::Matching(messages),
+        None => Selection::All,
+    };
+    Ok(Json(state.manager().forget(&ForgetRequest { scope, selection, dry_run }).await?))
+}

@@ -1,0 +1,390 @@
+//! The JSON shapes that several resources share, and their conversion to and from the domain.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use memory_core::recall::MAX_LIMIT;
+use memory_core::{
+    Embedding, EmbeddingSpace, Error, FusionStrategy, InsertReceipt, InsertedItem, Memory, MemoryId, MemoryKind,
+    Metadata, Origin, Scope, Tier, Timestamp, Weights, WriteToken,
+};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Problem;
+
+/// Whose memory, as a body says it. The tenant is not there: it comes from the caller's identity.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScopeBody {
+    user: Option<String>,
+    agent: Option<String>,
+    session: Option<String>,
+}
+
+impl ScopeBody {
+    /// Whether it names a session.
+    #[must_use]
+    pub fn names_session(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// `tenant`, narrowed as the body says.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when a name is not acceptable.
+    pub fn within(self, tenant: &Scope) -> Result<Scope, Error> {
+        let mut scope = tenant.clone();
+        if let Some(user) = self.user {
+            scope = scope.with_user(user)?;
+        }
+        if let Some(agent) = self.agent {
+            scope = scope.with_agent(agent)?;
+        }
+        if let Some(session) = self.session {
+            scope = scope.with_session(session)?;
+        }
+        Ok(scope)
+    }
+}
+
+/// The refusal of a tenant that an argument names.
+#[must_use]
+pub fn tenant_refused(field: &str) -> Problem {
+    let allowed = "user, agent and session; the tenant comes from the identity of the caller, never from an argument";
+    Problem::bad_argument("tenant_from_identity", field, "a tenant", allowed)
+}
+
+/// A moment, as RFC 3339 text.
+#[derive(Debug, Clone, Copy)]
+pub struct Time(pub Timestamp);
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TimeVisitor;
+        impl Visitor<'_> for TimeVisitor {
+            type Value = Time;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a time as RFC 3339, such as 2025-06-01T01:00:00Z")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Time, E> {
+                text.parse().map(Time).map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_str(TimeVisitor)
+    }
+}
+
+/// How many results, 1 to [`MAX_LIMIT`].
+#[derive(Debug, Clone, Copy)]
+pub struct Limit(pub usize);
+
+impl<'de> Deserialize<'de> for Limit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct LimitVisitor;
+        impl Visitor<'_> for LimitVisitor {
+            type Value = Limit;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a whole number from 1 to {MAX_LIMIT}")
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Limit, E> {
+                match usize::try_from(value) {
+                    Ok(limit) if (1..=MAX_LIMIT).contains(&limit) => Ok(Limit(limit)),
+                    _ => Err(E::invalid_value(de::Unexpected::Unsigned(value), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_u64(LimitVisitor)
+    }
+}
+
+/// An id, as UUID text.
+#[derive(Debug, Clone, Copy)]
+pub struct Id(pub MemoryId);
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct IdVisitor;
+        impl Visitor<'_> for IdVisitor {
+            type Value = Id;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a UUID, such as 0190f3c2-7b1e-7c3a-9f00-3d5e8a1b2c4d")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Id, E> {
+                text.parse().map(Id).map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_str(IdVisitor)
+    }
+}
+
+/// A vector: a list of numbers, taken to be of the server's model, or an object that names its model.
+#[derive(Debug, Clone)]
+pub struct EmbeddingBody {
+    model: Option<String>,
+    values: Vec<f32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NamedEmbedding {
+    model: String,
+    values: Vec<f32>,
+}
+
+impl<'de> Deserialize<'de> for EmbeddingBody {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EmbeddingVisitor;
+        impl<'de> Visitor<'de> for EmbeddingVisitor {
+            type Value = EmbeddingBody;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of numbers, or an object with model and values")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<EmbeddingBody, A::Error> {
+                let values = Vec::deserialize(SeqAccessDeserializer::new(list))?;
+                Ok(EmbeddingBody { model: None, values })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<EmbeddingBody, A::Error> {
+                let NamedEmbedding { model, values } = Deserialize::deserialize(MapAccessDeserializer::new(object))?;
+                Ok(EmbeddingBody { model: Some(model), values })
+            }
+        }
+        deserializer.deserialize_any(EmbeddingVisitor)
+    }
+}
+
+impl EmbeddingBody {
+    /// The vector, in the server's space.
+    ///
+    /// # Errors
+    /// [`Error::SpaceMismatch`] when it names another model, [`Error::Invalid`] when its values do not fit.
+    pub fn into_space(self, space: &Arc<EmbeddingSpace>) -> Result<Embedding, Error> {
+        if let Some(model) = self.model
+            && model != space.model
+            && model != space.to_string()
+        {
+            return Err(Error::SpaceMismatch { expected: space.to_string(), actual: model });
+        }
+        Embedding::new(space.clone(), self.values)
+    }
+}
+
+/// How the arms of a search are put together: a name, or an object with its weights.
+#[derive(Debug, Clone, Copy)]
+pub struct StrategyBody(pub FusionStrategy);
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StrategyName {
+    Weighted,
+    Rrf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StrategyObject {
+    strategy: StrategyName,
+    k: Option<f32>,
+    dense: Option<f32>,
+    neighbours: Option<f32>,
+    actor: Option<f32>,
+    recency: Option<f32>,
+    recency_half_life_days: Option<f32>,
+    importance: Option<f32>,
+}
+
+impl<'de> Deserialize<'de> for StrategyBody {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct StrategyVisitor;
+        impl<'de> Visitor<'de> for StrategyVisitor {
+            type Value = StrategyBody;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("weighted, rrf, or an object such as {\"strategy\": \"weighted\", \"dense\": 0.5}")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<StrategyBody, E> {
+                match name {
+                    "weighted" => Ok(StrategyBody(FusionStrategy::default())),
+                    "rrf" => Ok(StrategyBody(FusionStrategy::RRF)),
+                    other => Err(E::invalid_value(de::Unexpected::Str(other), &self)),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<StrategyBody, A::Error> {
+                let object = StrategyObject::deserialize(MapAccessDeserializer::new(object))?;
+                object.strategy().map(StrategyBody).map_err(de::Error::custom)
+            }
+        }
+        deserializer.deserialize_any(StrategyVisitor)
+    }
+}
+
+impl StrategyObject {
+    fn strategy(self) -> Result<FusionStrategy, &'static str> {
+        let default = Weights::default();
+        match self.strategy {
+            StrategyName::Weighted if self.k.is_some() => Err("k belongs to rrf"),
+            StrategyName::Weighted => Ok(FusionStrategy::Weighted(Weights {
+                dense: self.dense.unwrap_or(default.dense),
+                neighbours: self.neighbours.unwrap_or(default.neighbours),
+                actor: self.actor.unwrap_or(default.actor),
+                recency: self.recency.unwrap_or(default.recency),
+                recency_half_life_days: self.recency_half_life_days.unwrap_or(default.recency_half_life_days),
+                importance: self.importance.unwrap_or(default.importance),
+            })),
+            StrategyName::Rrf => {
+                let weights = [
+                    self.dense,
+                    self.neighbours,
+                    self.actor,
+                    self.recency,
+                    self.recency_half_life_days,
+                    self.importance,
+                ];
+                if weights.iter().any(Option::is_some) {
+                    return Err("weights belong to weighted; rrf has k");
+                }
+                Ok(self.k.map_or(FusionStrategy::RRF, |k| FusionStrategy::Rrf { k }))
+            }
+        }
+    }
+}
+
+/// When something that lives for `ttl_seconds` from `now` ends.
+///
+/// # Errors
+/// [`Error::Invalid`] when the time to live is not positive or too long.
+pub fn ends_at(now: Timestamp, ttl_seconds: f64) -> Result<Timestamp, Error> {
+    let ttl = ttl(ttl_seconds)?;
+    let end = chrono::Duration::from_std(ttl).ok().and_then(|ttl| now.checked_add_signed(ttl));
+    end.ok_or_else(|| ttl_refused(ttl_seconds))
+}
+
+/// A time to live.
+///
+/// # Errors
+/// [`Error::Invalid`] when it is not positive or too long.
+pub fn ttl(seconds: f64) -> Result<Duration, Error> {
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(ttl) if !ttl.is_zero() && ttl <= memory_core::cache::MAX_TTL => Ok(ttl),
+        _ => Err(ttl_refused(seconds)),
+    }
+}
+
+fn ttl_refused(seconds: f64) -> Error {
+    let allowed = format!("more than 0, at most {}", memory_core::cache::MAX_TTL.as_secs());
+    Error::invalid("ttl_seconds", seconds, allowed)
+}
+
+/// A memory, as answers show it. It can be sent back in a request: the tenant is not in it.
+#[derive(Debug, Serialize)]
+pub struct MemoryView<'a> {
+    id: MemoryId,
+    version: u64,
+    scope: ScopeView<'a>,
+    kind: MemoryKind,
+    tier: Tier,
+    text: &'a str,
+    actor: Option<&'a str>,
+    metadata: &'a Metadata,
+    importance: f32,
+    origin: &'a Origin,
+    evidence: &'a [MemoryId],
+    valid_from: Option<Timestamp>,
+    valid_to: Option<Timestamp>,
+    recorded_at: Timestamp,
+    superseded_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    embedding: Option<EmbeddingView<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct ScopeView<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<&'a str>,
+}
+
+/// The model is written as its whole space, so that a vector that comes back is never taken for another revision's.
+#[derive(Debug, Serialize)]
+struct EmbeddingView<'a> {
+    model: String,
+    values: &'a [f32],
+}
+
+impl<'a> From<&'a Memory> for MemoryView<'a> {
+    fn from(memory: &'a Memory) -> Self {
+        let scope = &memory.scope;
+        Self {
+            id: memory.id,
+            version: memory.version,
+            scope: ScopeView { user: scope.user(), agent: scope.agent(), session: scope.session() },
+            kind: memory.kind,
+            tier: memory.kind.tier(),
+            text: &memory.text,
+            actor: memory.actor.as_deref(),
+            metadata: &memory.metadata,
+            importance: memory.importance,
+            origin: &memory.origin,
+            evidence: &memory.evidence,
+            valid_from: memory.valid_from,
+            valid_to: memory.valid_to,
+            recorded_at: memory.recorded_at,
+            superseded_at: memory.superseded_at,
+            expires_at: memory.expires_at,
+            embedding: None,
+        }
+    }
+}
+
+impl<'a> MemoryView<'a> {
+    /// The memory with its vector, if it has one.
+    #[must_use]
+    pub fn with_embedding(mut self, embedding: Option<&'a Embedding>) -> Self {
+        self.embedding = embedding
+            .map(|embedding| EmbeddingView { model: embedding.space().to_string(), values: embedding.values() });
+        self
+    }
+}
+
+/// What became of a batch.
+#[derive(Debug, Serialize)]
+pub struct BatchView<'a> {
+    items: &'a [InsertedItem],
+    token: &'a WriteToken,
+    replayed: bool,
+}
+
+impl<'a> From<&'a InsertReceipt> for BatchView<'a> {
+    fn from(receipt: &'a InsertReceipt) -> Self {
+        Self { items: &receipt.items, token: &receipt.token, replayed: receipt.replayed }
+    }
+}
+
+/// The same error, with the beginning of its field put in the caller's words: `memories[0].text` is `text` where the
+/// caller sent one memory.
+#[must_use]
+pub fn renamed(mut error: Error, from: &str, to: &str) -> Error {
+    if let Error::Invalid { field, .. } | Error::TooLarge { field, .. } = &mut error
+        && let Some(rest) = field.strip_prefix(from)
+    {
+        *field = format!("{to}{rest}");
+    }
+    error
+}

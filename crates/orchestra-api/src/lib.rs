@@ -1,0 +1,24 @@
+//! The server and the command line of Orchestra Memory.
+//!
+//! - [`config`] holds every flag and environment variable of the server, checked once.
+//! - [`state`] opens the providers that the settings name and puts the tiers together.
+//! - [`http`] is the router: every route, limit and error of the interface. It needs no socket, so the command line
+//!   calls the same router in process that [`serve`](mod@serve) puts behind a listener.
+//! - [`error`] is the one place that turns a failure into a status and a problem document.
+//! - [`telemetry`] sets up the log.
+//! - [`cli`] is the command line, [`client`] its way to the router, [`import`] what it reads files with.
+
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod error;
+pub mod http;
+pub mod import;
+pub mod serve;
+pub mod state;
+pub mod telemetry;
+
+/// The README's Rust example, compiled with the documentation's other examples.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -1,0 +1,145 @@
+//! The commands for one memory at a time, and the cache.
+
+use serde_json::json;
+
+use super::support::{Orchestra, fixture_path};
+
+#[test]
+fn a_memory_from_first_to_last() {
+    let orchestra = Orchestra::new();
+    let remembered = orchestra.json(&[
+        "remember",
+        "Maya takes the window seat.",
+        "--user",
+        "maya",
+        "--kind",
+        "semantic",
+        "--actor",
+        "Maya",
+        "--importance",
+        "0.9",
+        "--metadata",
+        "topic=travel",
+        "--metadata",
+        "rows=[10,14]",
+        "--valid-from",
+        "2025-06-01",
+    ]);
+    let id = remembered["id"].as_str().unwrap();
+    assert_eq!(remembered["status"], "created");
+
+    let memory = orchestra.json(&["get", id, "--user", "maya"]);
+    assert_eq!(memory["metadata"], json!({"topic": "travel", "rows": [10, 14]}));
+    assert_eq!((&memory["valid_from"], &memory["tier"]), (&json!("2025-06-01T00:00:00Z"), &json!("long_term")));
+
+    let recalled = orchestra.json(&["recall", "where does she sit?", "--user", "maya", "--explain"]);
+    assert_eq!(recalled["results"][0]["id"], id);
+    assert!(recalled["results"][0]["why"]["similarity"].is_number());
+    assert_eq!(
+        orchestra.json(&["recall", "seat", "--user", "maya", "--strategy", "rrf"])["strategy"]["strategy"],
+        "rrf"
+    );
+    assert_eq!(orchestra.json(&["recall", "seat", "--user", "tom"])["results"], json!([]));
+
+    let updated = orchestra.json(&["update", id, "--text", "Maya takes the aisle seat.", "--if-version", "1"]);
+    assert_eq!((&updated["version"], &updated["text"]), (&json!(2), &json!("Maya takes the aisle seat.")));
+    let history = orchestra.json(&["history", id]);
+    assert_eq!(history["versions"].as_array().unwrap().len(), 2);
+
+    let dry = orchestra.json(&["forget", id, "--dry-run"]);
+    assert_eq!((&dry["forgotten"], &dry["dry_run"]), (&json!([id]), &json!(true)));
+    assert_eq!(orchestra.json(&["forget", id])["forgotten"], json!([id]));
+    assert_eq!(orchestra.json(&["list"])["memories"], json!([]));
+    assert_eq!(orchestra.json(&["stats"])["store"]["tombstones"], 1);
+}
+
+#[test]
+fn text_comes_from_the_standard_input_too() {
+    let orchestra = Orchestra::new();
+    let ran = orchestra.run_with_input(&["remember", "-", "--user", "maya"], "From a pipe.\n");
+    assert!(
+        ran.code == 0 && ran.out.starts_with("remembered ") && ran.out.ends_with(" (medium-term, user maya)\n"),
+        "{ran:?}"
+    );
+    assert_eq!(orchestra.json(&["list"])["memories"][0]["text"], "From a pipe.");
+}
+
+#[test]
+fn forgetting_everything_needs_a_yes() {
+    let orchestra = Orchestra::new();
+    orchestra.ok(&["import", &fixture_path("conversation.json")]);
+    let ran = orchestra.run(&["forget", "--all", "--user", "nils"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("there is no terminal to ask on") && ran.err.contains("add --yes"), "{}", ran.err);
+    assert_eq!(orchestra.memories(), 5);
+    let ran = orchestra.ok(&["forget", "--all", "--session", "allotment-2025-04-06", "--yes"]);
+    assert_eq!(ran.out, "forgot 3 memories\n");
+    assert_eq!(
+        orchestra.ok(&["forget", "--filter", r#"{"actor": "Nils"}"#, "--dry-run"]).out,
+        "would forget one memory\n"
+    );
+    assert_eq!(orchestra.memories(), 2);
+}
+
+#[test]
+fn the_cache_serves_the_same_question_only() {
+    let orchestra = Orchestra::new();
+    let memory = orchestra.json(&["remember", "The office opens at 8."])["id"].as_str().unwrap().to_owned();
+    let put = [
+        "cache",
+        "put",
+        "When does the office open?",
+        "At 8.",
+        "--depends-on",
+        &memory,
+        "--tag",
+        "hours",
+        "--ttl",
+        "2h",
+    ];
+    assert!(orchestra.json(&put)["id"].is_string());
+    let get = orchestra.ok(&["cache", "get", "when does the office OPEN"]);
+    assert_eq!(get.out, "At 8.\n");
+    assert!(get.err.starts_with("exact hit, "), "{}", get.err);
+    let other = orchestra.ok(&["cache", "get", "When does the office open?", "--model", "another"]);
+    assert_eq!(other.out, "", "another model is another answer");
+    assert_eq!(orchestra.json(&["cache", "get", "When does the office not open?"])["hit"], false);
+    assert_eq!(
+        orchestra.ok(&["cache", "invalidate", "--tag", "hours", "--dry-run"]).out,
+        "would remove one answer of the whole tenant\n"
+    );
+    orchestra.ok(&["update", &memory, "--text", "The office opens at 9."]);
+    assert_eq!(
+        orchestra.json(&["cache", "get", "When does the office open?"])["hit"],
+        false,
+        "its memory was corrected"
+    );
+    assert_eq!(orchestra.json(&["cache", "invalidate", "--all"])["removed"], 0);
+}
+
+#[test]
+fn what_is_piped_is_plain() {
+    let orchestra = Orchestra::new();
+    orchestra.ok(&["import", &fixture_path("locomo.json")]);
+    for arguments in
+        [&["list"][..], &["recall", "dog", "--explain"], &["stats"], &["import", &fixture_path("notes.md")]]
+    {
+        let ran = orchestra.ok(arguments);
+        assert!(!ran.out.contains('\u{1b}') && !ran.err.contains('\u{1b}'), "{arguments:?}: {ran:?}");
+    }
+    let list = orchestra.ok(&["list", "--user", "conv-7", "--oldest"]).out;
+    assert_eq!(list.lines().count(), 5, "a row is a line: {list}");
+    assert!(list.lines().nth(1).unwrap().contains("Are you still thinking about a dog?"), "{list}");
+}
+
+#[test]
+fn pages_go_on_where_they_ended() {
+    let orchestra = Orchestra::new();
+    orchestra.ok(&["import", &fixture_path("conversation.json")]);
+    let first = orchestra.json(&["list", "--oldest", "--limit", "3"]);
+    let next = first["next"].to_string();
+    let second = orchestra.json(&["list", "--oldest", "--limit", "3", "--cursor", &next]);
+    let number = |page: &serde_json::Value| page["memories"].as_array().unwrap().len();
+    assert_eq!((number(&first), number(&second)), (3, 2));
+    assert!(second["next"].is_null());
+}

@@ -1,0 +1,13 @@
+//! The command line as people and programs use it: the real binary, on folders of its own.
+
+#![expect(clippy::unwrap_used, reason = "tests, and what only tests call")]
+
+mod commands;
+mod demo;
+mod export;
+mod failures;
+mod formats;
+mod help;
+mod import;
+mod server;
+mod support;

@@ -1,0 +1,136 @@
+//! How often the semantic cache is right, on labelled pairs of prompts.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use embedders::StaticEmbedder;
+use memory_core::cache::decide;
+use memory_core::{CacheMode, CachePolicy};
+use memory_testkit::labelled::{self, Pair};
+
+use crate::report::{Report, Table, Times, micros};
+
+/// What to measure.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The threshold that the table by kind is for
+    #[arg(long, default_value_t = 0.90)]
+    threshold: f32,
+    /// Only the pairs of one split: dev, which the guard was written on, or test
+    #[arg(long, value_parser = ["dev", "test"])]
+    split: Option<String>,
+    /// Also print the pairs of two meanings that the guard lets through at any similarity
+    #[arg(long)]
+    slips: bool,
+}
+
+/// A labelled pair with its similarity.
+struct Scored {
+    pair: Pair,
+    similarity: f32,
+}
+
+impl Scored {
+    fn hits(&self, threshold: f32, mode: CacheMode) -> bool {
+        decide(&self.pair.asked, &self.pair.cached, self.similarity, CachePolicy { threshold, mode }).is_ok()
+    }
+}
+
+/// Decides every pair at several thresholds, without and with the guard.
+pub fn run(args: &Args) -> Result<Report> {
+    let embedder = StaticEmbedder::built_in();
+    let mut scored = Vec::new();
+    for pair in labelled::pairs() {
+        if args.split.as_ref().is_none_or(|split| *split == pair.split) {
+            let similarity = embedder.embed_one(&pair.asked).similarity(&embedder.embed_one(&pair.cached))?;
+            scored.push(Scored { pair, similarity });
+        }
+    }
+    let mut report = Report::default();
+    report.table(by_threshold(&scored));
+    report.table(by_kind(&scored, args.threshold));
+    let times = Times::of(scored.len() * 20, |at| {
+        let pair = &scored[at % scored.len()].pair;
+        std::hint::black_box(memory_core::guard::compare(&pair.asked, &pair.cached));
+    });
+    let [_, p50, p99] = times.cells();
+    report.note(format!(
+        "{} pairs, embedder static-256; the guard takes p50 {p50}, p99 {p99}, at most {}",
+        scored.len(),
+        micros(times.percentile(1.0))
+    ));
+    if args.slips {
+        for slip in scored.iter().filter(|scored| !scored.pair.same && scored.hits(-1.0, CacheMode::Guarded)) {
+            let Pair { kind, cached, asked, .. } = &slip.pair;
+            report.note(format!("[{kind}] {:.2} {cached:?} / {asked:?}", slip.similarity));
+        }
+    }
+    report.note("hits: pairs of one meaning that are served. false hits: pairs of two meanings that are served.");
+    Ok(report)
+}
+
+fn by_threshold(scored: &[Scored]) -> Table {
+    let columns = [
+        "similarity at least",
+        "hits",
+        "false hits",
+        "hits + guard",
+        "false hits + guard",
+        "precision",
+        "precision + guard",
+    ];
+    let mut table = Table::new("threshold alone, and with the guard", &columns);
+    for threshold in [-1.0, 0.70, 0.75, 0.80, 0.85, 0.90, 0.95] {
+        let count = |same: bool, mode: CacheMode| {
+            let of: Vec<_> = scored.iter().filter(|scored| scored.pair.same == same).collect();
+            (of.iter().filter(|scored| scored.hits(threshold, mode)).count(), of.len())
+        };
+        let precision = |mode| {
+            let (hits, wrong) = (count(true, mode).0, count(false, mode).0);
+            if hits + wrong == 0 {
+                "-".to_owned()
+            } else {
+                format!("{:.1} %", 100.0 * hits as f64 / (hits + wrong) as f64)
+            }
+        };
+        let name = if threshold < 0.0 { "any".to_owned() } else { format!("{threshold:.2}") };
+        let [plain, guarded] = [CacheMode::Threshold, CacheMode::Guarded];
+        table.row([
+            name,
+            share(count(true, plain)),
+            share(count(false, plain)),
+            share(count(true, guarded)),
+            share(count(false, guarded)),
+            precision(plain),
+            precision(guarded),
+        ]);
+    }
+    table
+}
+
+fn by_kind(scored: &[Scored], threshold: f32) -> Table {
+    let title = format!("served, by how the prompts differ, at {threshold:.2}");
+    let mut table =
+        Table::new(title, &["kind", "meaning", "pairs", "threshold alone", "with the guard", "guard, any similarity"]);
+    let mut kinds: BTreeMap<(bool, &str), Vec<&Scored>> = BTreeMap::new();
+    for scored in scored {
+        kinds.entry((!scored.pair.same, &scored.pair.kind)).or_default().push(scored);
+    }
+    for ((different, kind), of) in kinds {
+        let served =
+            |threshold, mode| share((of.iter().filter(|scored| scored.hits(threshold, mode)).count(), of.len()));
+        table.row([
+            kind.to_owned(),
+            if different { "different" } else { "same" }.to_owned(),
+            of.len().to_string(),
+            served(threshold, CacheMode::Threshold),
+            served(threshold, CacheMode::Guarded),
+            served(-1.0, CacheMode::Guarded),
+        ]);
+    }
+    table
+}
+
+fn share((part, whole): (usize, usize)) -> String {
+    format!("{part} ({:.1} %)", 100.0 * part as f64 / whole.max(1) as f64)
+}

@@ -1,0 +1,50 @@
+//! The benchmarks of Orchestra Memory, a file for each. `cargo xtask bench` runs them in a release build.
+//!
+//! Each prints what it compares side by side, measured in one run: the machines are shared, so ratios say more than
+//! times.
+
+mod cache;
+mod corpus;
+mod embed;
+mod locomo;
+mod recall;
+mod report;
+mod search;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Measures Orchestra Memory and prints the comparison.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask bench")]
+struct Cli {
+    /// Print JSON in place of tables
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// How long the built-in embedder takes for a text, tokeniser included, on one core
+    Embed(embed::Args),
+    /// How long an exact search takes, beside a plain read of the same bytes and other ways to search
+    Search(search::Args),
+    /// How well recall finds the right memories: each part of the default, and the default without it
+    Recall(recall::Args),
+    /// How often the semantic cache is right: the threshold alone beside the threshold with the guard
+    Cache(cache::Args),
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let cli = Cli::parse();
+    let report = match cli.command {
+        Command::Embed(args) => embed::run(&args)?,
+        Command::Search(args) => search::run(&args).await?,
+        Command::Recall(args) => recall::run(&args).await?,
+        Command::Cache(args) => cache::run(&args)?,
+    };
+    report.print(cli.json)
+}

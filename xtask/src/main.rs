@@ -1,0 +1,44 @@
+//! `cargo xtask`: builds, tests and measures Orchestra Memory. A file per command.
+
+mod assets;
+mod bench;
+mod ci;
+mod layers;
+mod process;
+mod test;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Builds, tests and measures Orchestra Memory.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run every test of the workspace, doctests and examples included
+    ///
+    /// Arguments go on to `cargo test`: `cargo xtask test -p memory-core`.
+    Test(test::Args),
+    /// Run what CI runs: format, lints, documentation, layers, tests
+    Ci,
+    /// Measure, and print the figures side by side
+    ///
+    /// `cargo xtask bench recall --help` tells what each one takes.
+    Bench(bench::Args),
+    /// Make the built-in embedding model again, from packages alone
+    Assets(assets::Args),
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::Test(args) => test::run(&args),
+        Command::Ci => ci::run(),
+        Command::Bench(args) => bench::run(&args),
+        Command::Assets(args) => assets::run(&args),
+    }
+}

@@ -1,0 +1,34 @@
+//! `cargo xtask test`: the one test command.
+
+use anyhow::Result;
+
+use crate::process::{self, cargo};
+
+/// What goes on to `cargo test`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Arguments for `cargo test`; the whole workspace unless a package is named
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+impl Args {
+    /// Every test of the workspace.
+    pub fn everything() -> Self {
+        Self { arguments: Vec::new() }
+    }
+}
+
+/// Runs the tests. The servers that tests need are started by the tests themselves and end with them.
+pub fn run(args: &Args) -> Result<()> {
+    let mut test = cargo();
+    test.arg("test");
+    if args.arguments.is_empty() {
+        test.args(["--workspace", "--no-fail-fast"]);
+    }
+    // Snapshots are compared, never written: a new one is made on purpose, with INSTA_UPDATE.
+    if std::env::var_os("INSTA_UPDATE").is_none() {
+        test.env("INSTA_UPDATE", "no");
+    }
+    process::run(test.args(&args.arguments))
+}

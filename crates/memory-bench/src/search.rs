@@ -121,7 +121,7 @@ async fn words(texts: &[String], questions: &[String], report: &mut Report) -> R
             let query = Bm25Query::new(question);
             let mut statistics = Bm25Statistics::default();
             arena.add_statistics(&query, &mut statistics, true, |_| true);
-            let mut scores: Vec<(usize, f32)> = arena.scores(&query, &statistics, |_| true).into_iter().collect();
+            let mut scores: Vec<(usize, f32)> = arena.scores(&query, &statistics, |_| true).iter().collect();
             if scores.len() > TOP {
                 scores.select_nth_unstable_by(TOP - 1, |a, b| b.1.total_cmp(&a.1));
                 scores.truncate(TOP);

@@ -5,5 +5,5 @@
 mod lexical;
 mod vectors;
 
-pub use lexical::{Bm25Query, Bm25Statistics, LexicalArena};
+pub use lexical::{Bm25Query, Bm25Scores, Bm25Statistics, LexicalArena};
 pub use vectors::{VectorArena, dot};

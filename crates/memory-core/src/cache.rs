@@ -28,10 +28,12 @@ pub const MAX_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// - `corrections_reach_the_cache`: `invalidate` by memory removes exactly the entries that depend on it, for good.
 /// - A time to live is absolute: hits do not prolong it. An expired entry is never returned.
 /// - One entry for each (scope, fingerprint, space, normalised prompt): a later `store` takes the former's place.
+/// - An answer does not outlive a memory it depends on: it expires with the first of them, where the cache knows them.
 /// - `lookup` never changes an answer, and an outage of the cache is an error the caller can treat as a miss.
 #[async_trait]
 pub trait SemanticCache: fmt::Debug + Send + Sync {
-    /// The answer to this prompt, or why there is none. Without an embedding in the request only an exact hit is found.
+    /// The answer to this prompt, or why there is none. Without an embedding in the request only an exact hit is found, and
+    /// not finding one is not counted as a miss: the lookup by meaning is still to come.
     async fn lookup(&self, request: &CacheRequest) -> Result<CacheLookup>;
 
     /// Files an answer. Gives its entry id.
@@ -316,7 +318,7 @@ pub struct CacheStats {
     pub exact_hits: u64,
     /// Hits by meaning.
     pub semantic_hits: u64,
-    /// Misses.
+    /// Misses, after the lookup by meaning.
     pub misses: u64,
     /// Misses in which the guard refused an entry over the threshold.
     pub refused: u64,

@@ -31,7 +31,7 @@ pub struct Weights {
     pub dense: f32,
     /// The part of its BM25 that a memory lends to the turn before it and the turn after it in its session.
     pub neighbours: f32,
-    /// What a memory gets when the query names its actor.
+    /// What a memory gets when the query names its [speaker](crate::Memory::speaker).
     pub actor: f32,
     /// What a memory gets for being new: this at age zero, half of it after each half-life.
     pub recency: f32,
@@ -125,7 +125,7 @@ pub fn fuse(
                     [dense_ranks[at], lexical_ranks[at]].into_iter().flatten().map(|rank| 1.0 / (k + rank as f32)).sum()
                 }
                 FusionStrategy::Weighted(weights) => {
-                    if memory.actor.as_deref().is_some_and(|actor| names(&query_words, actor)) {
+                    if memory.speaker().is_some_and(|actor| names(&query_words, actor)) {
                         why.actor_bonus = weights.actor;
                     }
                     weights.dense * dense_scores[at]

@@ -267,7 +267,8 @@ impl TieredMemoryManager {
         self.medium_term_provider.list(request).await
     }
 
-    /// Changes a memory. Cached answers that used it are gone when this returns. A new text is embedded on its own.
+    /// Changes a memory. Cached answers that used it are gone when this returns. A new text is embedded as the former one
+    /// was, a turn of a session together with the turn before it.
     ///
     /// # Errors
     /// As [`MemoryStore::update`] and [`Embedder::embed`].
@@ -276,7 +277,11 @@ impl TieredMemoryManager {
             check_text("text", text, crate::memory::MAX_TEXT_BYTES)?;
             match &patch.embedding {
                 Some(embedding) => self.embedder.space().expect(embedding.space())?,
-                None => patch.embedding = self.embedder.embed(&[text], Purpose::Document).await?.into_iter().next(),
+                None => {
+                    let before = self.medium_term_provider.turn_before(scope, id).await?;
+                    let text = in_context(before.as_ref().map(|before| before.text.as_str()), text);
+                    patch.embedding = self.embedder.embed(&[&text], Purpose::Document).await?.into_iter().next();
+                }
             }
         }
         let receipt = self.medium_term_provider.update(scope, id, patch).await?;

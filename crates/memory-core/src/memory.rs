@@ -224,6 +224,26 @@ impl Memory {
         ContentHash::of(&self.text)
     }
 
+    /// Who said it: the actor, or the name that a transcript's line begins with, as in "Ann: I am in Lisbon" or
+    /// "[8 May 2023] Ann Lee: I am in Lisbon".
+    #[must_use]
+    pub fn speaker(&self) -> Option<&str> {
+        const LONGEST_NAME: usize = 40;
+        if self.actor.is_some() {
+            return self.actor.as_deref();
+        }
+        let line = match self.text.strip_prefix(['[', '(']).and_then(|rest| rest.split_once([']', ')'])) {
+            Some((_, line)) => line.trim_start(),
+            None => &self.text,
+        };
+        let (name, _) = line.split_once(": ").filter(|(name, _)| name.len() <= LONGEST_NAME)?;
+        let is_name = |word: &str| {
+            word.starts_with(char::is_uppercase)
+                && word.chars().all(|c| c.is_alphabetic() || matches!(c, '.' | '-' | '\''))
+        };
+        (name.split(' ').count() <= 3 && name.split(' ').all(is_name)).then_some(name)
+    }
+
     /// The text that the lexical index holds: who said it and on which day, then the text itself.
     #[must_use]
     pub fn lexical_text(&self) -> String {
@@ -300,4 +320,50 @@ pub struct EmbeddedMemory {
     pub memory: Memory,
     /// The vector of its text, with its context.
     pub embedding: Option<Embedding>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(text: &str, actor: Option<&str>) -> Memory {
+        Memory {
+            id: Uuid::nil().into(),
+            version: 1,
+            scope: Scope::tenant("t").unwrap(),
+            kind: MemoryKind::Message,
+            text: text.into(),
+            actor: actor.map(Into::into),
+            metadata: Metadata::new(),
+            importance: 0.5,
+            origin: Origin::new(Writer::Agent, "test"),
+            evidence: Vec::new(),
+            valid_from: Some("2023-05-08T13:56:00Z".parse().unwrap()),
+            valid_to: None,
+            recorded_at: Timestamp::UNIX_EPOCH,
+            superseded_at: None,
+            expires_at: None,
+        }
+    }
+
+    #[test]
+    fn the_speaker_is_the_actor_or_the_name_a_line_begins_with() {
+        assert_eq!(memory("Bob: hi", Some("Ann")).speaker(), Some("Ann"));
+        for (text, speaker) in [
+            ("Ann: I am in Lisbon", Some("Ann")),
+            ("[8 May 2023] Ann Lee: I am in Lisbon", Some("Ann Lee")),
+            ("(1:56 pm) Jean-Luc P.: Engage", Some("Jean-Luc P.")),
+            ("I said: no", None),
+            ("The plan for all of us was this: go", None),
+            ("http://example.com: down", None),
+            ("no name here", None),
+        ] {
+            assert_eq!(memory(text, None).speaker(), speaker, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_lexical_text_has_the_speaker_and_the_day() {
+        assert_eq!(memory("I moved", Some("Ann")).lexical_text(), "Ann 8 May 2023 I moved");
+    }
 }

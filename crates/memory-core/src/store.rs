@@ -21,7 +21,8 @@ use crate::{EmbeddedMemory, Embedding, Error, Filter, Memory, MemoryId, Metadata
 ///   does not bring its text back into its scope.
 /// - `one_key_one_effect`: a replayed [`IdempotencyKey`] gives the first receipt, another body is a conflict, and N at
 ///   once have one effect.
-/// - `derived_keeps_evidence`: evidence ids are kept, and forgetting a source forgets what was derived from it.
+/// - `derived_keeps_evidence`: evidence ids are kept, and forgetting a source forgets what was derived from it; what is
+///   derived from a forgotten source is not taken in.
 /// - A batch is atomic: a reader sees all of it or nothing.
 /// - An expired memory is neither searched, listed nor got.
 #[async_trait]
@@ -35,6 +36,9 @@ pub trait MemoryStore: fmt::Debug + Send + Sync {
 
     /// The current version of a memory, or `None` when this scope has none of that id.
     async fn get(&self, scope: &Scope, id: MemoryId) -> Result<Option<Arc<Memory>>>;
+
+    /// The turn before a memory in its session, or `None` when it is the first one, is in no session or not in this scope.
+    async fn turn_before(&self, scope: &Scope, id: MemoryId) -> Result<Option<Arc<Memory>>>;
 
     /// Changes a memory and keeps its former version as history.
     ///
@@ -119,7 +123,8 @@ pub enum InsertStatus {
     Created,
     /// A memory of the same id, scope and text was there already; nothing changed.
     Unchanged,
-    /// It came by import or consolidation, and its id or its text was forgotten in this scope; it was left out.
+    /// It was left out: it came by import or consolidation, and its id or its text was forgotten in this scope; or it came
+    /// by consolidation, and a memory it names as evidence was forgotten.
     RefusedForgotten,
 }
 

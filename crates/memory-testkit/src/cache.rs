@@ -255,6 +255,8 @@ pub async fn counters_count(fixture: &dyn CacheFixture) {
         near(fixture, &scope, "Is it safe, 50 mg of it?", 0.95),
         near(fixture, &scope, "Is 500 mg of it safe?", 0.95),
         near(fixture, &scope, "Where is the station?", 0.1),
+        // The first half of a lookup that goes on by meaning: not a miss yet.
+        request(&scope, "Where is the station?"),
     ] {
         cache.lookup(&request).await.expect("lookup");
     }

@@ -92,11 +92,11 @@ macro_rules! store_suite {
         $crate::__suite!(
             store, $fixture;
             acknowledged_is_durable, tenant_from_identity, a_narrower_scope_sees_only_its_own, spaces_never_mix,
-            read_your_writes, no_silent_shortfall, forgotten_stays_forgotten, forgetting_reaches_what_was_derived,
+            read_your_writes, no_silent_shortfall, forgotten_stays_forgotten, forgetting_reaches_what_was_derived, what_is_derived_from_the_forgotten_is_refused,
             one_key_one_effect, one_key_at_once_has_one_effect, derived_keeps_evidence, a_batch_is_atomic,
             an_id_is_written_once, an_expired_memory_is_gone, an_update_keeps_its_history,
             a_stale_update_is_refused, search_agrees_with_a_full_comparison, words_are_weighed_within_the_scope,
-            a_lexical_match_brings_its_neighbours, pages_hold_every_memory_once, a_dry_run_changes_nothing,
+            a_lexical_match_brings_its_neighbours, a_turn_knows_the_turn_before, pages_hold_every_memory_once, a_dry_run_changes_nothing,
             bad_batches_are_refused, hostile_text_is_only_text
         );
     };

@@ -63,18 +63,20 @@ pub async fn what_is_remembered_is_recalled(fixture: &dyn ManagerFixture) {
     assert!(other.memories.is_empty());
 }
 
-/// A turn of a session is embedded together with the turn before it, also when that one came in an earlier write.
+/// A turn of a session is embedded together with the turn before it, also when that one came in an earlier write, and
+/// when it is corrected.
 pub async fn a_turn_is_embedded_with_the_turn_before(fixture: &dyn ManagerFixture) {
     let (manager, embedder) = manager(fixture, true).await;
     let monday = make::session("acme", "ann", "monday");
     let tuesday = make::session("acme", "ann", "tuesday");
-    remember(
-        &manager,
-        vec![Draft::new(monday.clone(), "one"), Draft::new(monday.clone(), "two"), Draft::new(tuesday, "three")],
-    )
-    .await;
-    remember(&manager, vec![Draft::new(monday, "four"), Draft::new(make::user("acme", "ann"), "five")]).await;
+    let first =
+        vec![Draft::new(monday.clone(), "one"), Draft::new(monday.clone(), "two"), Draft::new(tuesday, "three")];
+    let ids = remember(&manager, first).await;
+    remember(&manager, vec![Draft::new(monday.clone(), "four"), Draft::new(make::user("acme", "ann"), "five")]).await;
     assert_eq!(embedder.seen(), ["one", "one two", "three", "two four", "five"]);
+    let patch = MemoryPatch { text: Some("zwei".into()), ..MemoryPatch::default() };
+    manager.update(&monday, ids[1].0, patch).await.expect("update");
+    assert_eq!(embedder.seen().last().map(String::as_str), Some("one zwei"));
 }
 
 /// A prompt that was answered before is served without asking the embedder; a near one is embedded once.

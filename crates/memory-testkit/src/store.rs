@@ -234,6 +234,27 @@ pub async fn forgetting_reaches_what_was_derived(fixture: &dyn StoreFixture) {
     assert_eq!(list_ids(&*store, &scope).await, BTreeSet::from([other.id, unrelated.id]));
 }
 
+/// A consolidation that ran beside the forgetting of its source and is written after it is left out.
+pub async fn what_is_derived_from_the_forgotten_is_refused(fixture: &dyn StoreFixture) {
+    let store = fixture.open().await;
+    let scope = make::user("acme", "ann");
+    let now = fixture.clock().now();
+    let sources = ["Ann has a cat", "Ann has a dog"].map(|text| make::memory(&scope, text, now));
+    insert(&*store, make::batch(sources.clone())).await;
+    forget_ids(&*store, &scope, [sources[0].id]).await;
+    let derived = |evidence: Vec<MemoryId>, text: &str| Memory {
+        origin: Origin::new(Writer::Consolidation, "testkit"),
+        evidence,
+        ..make::memory(&scope, text, now)
+    };
+    let late = derived(vec![sources[1].id, sources[0].id], "Ann keeps pets");
+    let sound = derived(vec![sources[1].id], "Ann likes dogs");
+    let receipt = insert(&*store, make::batch([late, sound.clone()])).await;
+    let statuses: Vec<InsertStatus> = receipt.items.iter().map(|item| item.status).collect();
+    assert_eq!(statuses, [InsertStatus::RefusedForgotten, InsertStatus::Created]);
+    assert_eq!(list_ids(&*store, &scope).await, BTreeSet::from([sources[1].id, sound.id]));
+}
+
 /// A replay gives the first receipt and changes nothing; another body under the key is a conflict.
 pub async fn one_key_one_effect(fixture: &dyn StoreFixture) {
     let store = fixture.open().await;
@@ -497,6 +518,37 @@ pub async fn a_lexical_match_brings_its_neighbours(fixture: &dyn StoreFixture) {
     let found = store.search(&request).await.expect("search");
     let tent = found.candidates.iter().find(|candidate| candidate.memory.id == turns[1].id).expect("a candidate");
     assert_eq!(tent.next, Some(turns[3].id), "the turn after the forgotten one is next now");
+}
+
+/// A turn knows the turn before it in its own session, past turns that were forgotten and other sessions between.
+pub async fn a_turn_knows_the_turn_before(fixture: &dyn StoreFixture) {
+    let store = fixture.open().await;
+    let now = fixture.clock().now();
+    let monday = make::session("acme", "ann", "monday");
+    let turns = ["one", "two", "three"].map(|text| make::memory(&monday, text, now));
+    let elsewhere =
+        [make::session("acme", "ann", "tuesday"), make::session("acme", "bob", "monday"), make::user("acme", "ann")]
+            .map(|scope| make::memory(&scope, "elsewhere", now));
+    insert(&*store, make::batch(turns[..2].to_vec())).await;
+    insert(&*store, make::batch(elsewhere.clone())).await;
+    insert(&*store, make::batch(turns[2..].to_vec())).await;
+    let ann = make::user("acme", "ann");
+    let before = |id| {
+        let (store, ann) = (store.clone(), ann.clone());
+        async move { store.turn_before(&ann, id).await.expect("turn_before").map(|memory| memory.id) }
+    };
+    assert_eq!(before(turns[2].id).await, Some(turns[1].id));
+    assert_eq!(before(turns[0].id).await, None);
+    for other in &elsewhere {
+        assert_eq!(before(other.id).await, None);
+    }
+    forget_ids(&*store, &monday, [turns[1].id]).await;
+    assert_eq!(before(turns[2].id).await, Some(turns[0].id));
+    assert_eq!(
+        store.turn_before(&make::user("acme", "bob"), turns[2].id).await.expect("turn_before"),
+        None,
+        "not in his scope"
+    );
 }
 
 /// Page after page, in either order and under a filter, gives every memory once, in the order of writing.

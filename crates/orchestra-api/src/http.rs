@@ -16,6 +16,7 @@
 //! Every limit is checked here and not in the listener, so that the router is the same behind a socket and in process.
 
 mod cache;
+mod hints;
 mod json;
 mod memories;
 mod operations;

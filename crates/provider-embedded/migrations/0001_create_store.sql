@@ -47,6 +47,7 @@ CREATE TABLE memory (
 CREATE INDEX memory_by_tenant ON memory (tenant);
 CREATE INDEX memory_by_user ON memory (tenant, user);
 CREATE INDEX memory_by_session ON memory (tenant, session) WHERE session IS NOT NULL;
+CREATE INDEX memory_by_expiry ON memory (expires_at) WHERE expires_at IS NOT NULL;
 
 -- Which memory was derived from which; the source need not be there any more.
 CREATE TABLE memory_evidence (

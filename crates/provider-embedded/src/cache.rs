@@ -35,6 +35,9 @@ impl SemanticCache for EmbeddedProvider {
         loop {
             let found = self.find(request, now, &gone).await?;
             let Some((id, kind, similarity)) = found.serve else {
+                if request.embedding.is_none() {
+                    return Ok(CacheLookup::Miss(None));
+                }
                 count(&tenant.counters.misses);
                 if matches!(&found.near, Some(near) if matches!(near.refused, Refused::Guard(_))) {
                     count(&tenant.counters.refused);

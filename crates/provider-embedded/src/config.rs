@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use memory_core::{Clock, Timestamp};
 
@@ -29,6 +29,8 @@ pub struct EmbeddedConfig {
     /// How large the file may grow, in bytes; without a limit unless told otherwise. A write that would go over it fails
     /// with [`Error::StorageFull`](memory_core::Error::StorageFull), as on a full disk.
     pub max_size_bytes: Option<u64>,
+    /// How often what has expired is taken out of the file; a minute unless told otherwise. It is hidden before that.
+    pub sweep_every: Duration,
     /// How many connections read; 4 unless told otherwise.
     pub read_connections: u32,
 }
@@ -45,6 +47,7 @@ impl EmbeddedConfig {
             cache_requires_memories: true,
             group_commit_requests: 256,
             max_size_bytes: None,
+            sweep_every: Duration::from_secs(60),
             read_connections: 4,
         }
     }

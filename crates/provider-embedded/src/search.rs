@@ -1,9 +1,8 @@
 //! The candidates of a recall, from the partitions of a scope. Pure and exact.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
 
-use memory_core::arena::{Bm25Query, Bm25Statistics, VectorArena};
+use memory_core::arena::{Bm25Query, Bm25Scores, Bm25Statistics, VectorArena};
 use memory_core::{Arm, ArmReport, Candidate, Candidates, SearchRequest, Timestamp};
 
 use crate::partition::Partition;
@@ -39,7 +38,7 @@ pub(crate) fn search(partitions: &[&Partition], request: &SearchRequest, now: Ti
     let candidates = found
         .into_iter()
         .filter_map(|Place { part, row }| {
-            let bm25 = scores.get(part as usize).and_then(|scores| scores.get(&(row as usize))).copied().unwrap_or(0.0);
+            let bm25 = scores.get(part as usize).map_or(0.0, |scores| scores.get(row as usize));
             parts[part as usize].candidate(row, query, bm25, now)
         })
         .collect();
@@ -159,7 +158,7 @@ fn dense_arm(parts: &[Part<'_>], query: &[f32], limit: usize) -> (ArmReport, Vec
 }
 
 /// The BM25 of the matching rows of each part, all by the statistics of the whole scope.
-fn lexical_scores(parts: &[Part<'_>], query: &Bm25Query) -> Vec<HashMap<usize, f32>> {
+fn lexical_scores(parts: &[Part<'_>], query: &Bm25Query) -> Vec<Bm25Scores> {
     let mut statistics = Bm25Statistics::default();
     for part in parts {
         part.partition.lexical.add_statistics(query, &mut statistics, part.keeps_all(), |row| part.keeps(row));
@@ -168,10 +167,10 @@ fn lexical_scores(parts: &[Part<'_>], query: &Bm25Query) -> Vec<HashMap<usize, f
     parts.iter().map(scores).collect()
 }
 
-fn lexical_arm(parts: &[Part<'_>], scores: &[HashMap<usize, f32>], limit: usize) -> (ArmReport, Vec<Place>) {
-    let mut best = Vec::with_capacity(scores.iter().map(HashMap::len).sum());
+fn lexical_arm(parts: &[Part<'_>], scores: &[Bm25Scores], limit: usize) -> (ArmReport, Vec<Place>) {
+    let mut best = Vec::with_capacity(scores.iter().map(Bm25Scores::len).sum());
     for (number, (part, scores)) in parts.iter().zip(scores).enumerate() {
-        best.extend(scores.iter().map(|(&row, &score)| {
+        best.extend(scores.iter().map(|(row, score)| {
             let place = Place { part: number as u32, row: row as u32 };
             (score, part.position(place.row), place)
         }));

@@ -28,6 +28,14 @@ pub(crate) const MEMORIES_OF_USER: &str = concat!(
     memory_columns!(),
     " FROM memory WHERE tenant = ?1 AND user IS ?2 AND position > ?3 ORDER BY position LIMIT ?4"
 );
+pub(crate) const TURN_BEFORE: &str = concat!(
+    "SELECT ",
+    memory_columns!(),
+    " FROM memory WHERE position = ( \
+        SELECT MAX(m.position) FROM memory turn JOIN memory m \
+            ON m.tenant = turn.tenant AND m.session = turn.session AND m.user IS turn.user AND m.agent IS turn.agent \
+        WHERE turn.id = ?1 AND m.position < turn.position AND (m.expires_at IS NULL OR m.expires_at > ?2))"
+);
 pub(crate) const USERS_OF_TENANT: &str = "SELECT DISTINCT user FROM memory WHERE tenant = ?";
 
 /// Who holds an id (tenant, user, agent, session, text), which tenant forgot it, and whether a text was forgotten here.
@@ -69,6 +77,11 @@ pub(crate) const DOOM_DERIVED: &str = "\
         SELECT e.derived FROM reached r JOIN memory_evidence e ON e.source = r.id JOIN memory m ON m.id = e.derived \
         WHERE m.tenant = ?) \
     SELECT id, 1 FROM reached";
+/// What expired a while ago, a bounded number at a time.
+pub(crate) const DOOM_EXPIRED: &str = "\
+    INSERT INTO temp.doomed (id, derived) SELECT id, 0 FROM memory WHERE expires_at <= ? ORDER BY expires_at LIMIT 1000";
+pub(crate) const READ_DOOMED_OF_ALL: &str =
+    "SELECT m.id, m.tenant, m.user FROM temp.doomed d JOIN memory m ON m.id = d.id ORDER BY m.position";
 pub(crate) const READ_DOOMED: &str =
     "SELECT m.id, m.user, d.derived FROM temp.doomed d JOIN memory m ON m.id = d.id ORDER BY m.position";
 pub(crate) const BURY: &str = "\
@@ -87,8 +100,11 @@ pub(crate) const DELETE_ANSWERS_OF_DOOMED: &str = "\
     RETURNING id, expires_at";
 pub(crate) const DELETE_ANSWERS_OF: &str = "DELETE FROM cache_entry WHERE id IN (SELECT entry FROM cache_dependency WHERE memory = ?) RETURNING id, expires_at";
 
-pub(crate) const TENANT_OF_MEMORY: &str = "\
-    SELECT (SELECT tenant FROM memory WHERE id = ?1), EXISTS (SELECT 1 FROM tombstone WHERE id = ?1)";
+/// Whose a memory is and when it expires, and whether it was forgotten.
+pub(crate) const STANDING_OF_MEMORY: &str = "\
+    SELECT m.tenant, m.expires_at, EXISTS (SELECT 1 FROM tombstone WHERE id = ?1) \
+    FROM (SELECT 1) LEFT JOIN memory m ON m.id = ?1";
+pub(crate) const WAS_FORGOTTEN: &str = "SELECT EXISTS (SELECT 1 FROM tombstone WHERE id = ? AND tenant = ?)";
 pub(crate) const REPLACE_ENTRY: &str =
     "DELETE FROM cache_entry WHERE scope_key = ? AND fingerprint = ? AND prompt_key = ? RETURNING id";
 pub(crate) const INSERT_ENTRY: &str = "\

@@ -39,6 +39,18 @@ impl MemoryStore for EmbeddedProvider {
         self.read_one(&mut connection, "get", scope, id).await
     }
 
+    async fn turn_before(&self, scope: &Scope, id: MemoryId) -> Result<Option<Arc<Memory>>> {
+        let mut snapshot = self.inner.readers.begin().await.map_err(|error| backend("turn_before", error))?;
+        if self.read_one(&mut snapshot, "turn_before", scope, id).await?.is_none() {
+            return Ok(None);
+        }
+        let query = sqlx::query(sql::TURN_BEFORE).bind(id.as_uuid()).bind(micros(self.now()));
+        let row = query.fetch_optional(&mut *snapshot).await.map_err(|error| backend("turn_before", error))?;
+        row.map(|row| read_memory(&row, None).map(|stored| stored.memory))
+            .transpose()
+            .map_err(|error| damaged("turn_before", error))
+    }
+
     async fn update(&self, scope: &Scope, id: MemoryId, patch: MemoryPatch) -> Result<UpdateReceipt> {
         let task = Task::Update { scope: scope.clone(), id, patch: Box::new(patch) };
         match self.write("update", task).await? {

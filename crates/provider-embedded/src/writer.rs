@@ -29,8 +29,6 @@ use crate::shelves::{ShelfChange, Shelves};
 use crate::sql;
 use crate::tenants::{PartitionChange, Tenants};
 
-/// How often expired answers and old idempotency keys are removed.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// How far what makes room may go over the configured size, beside an eighth of it.
 const RESERVE_BYTES: u64 = 1 << 20;
 /// How long an idempotency key holds.
@@ -48,6 +46,8 @@ pub(crate) enum Task {
     Forget(ForgetRequest),
     FileAnswer(Box<NewCacheEntry>),
     Invalidate(InvalidateRequest),
+    /// Take expired memories out of the file.
+    RemoveExpired,
     /// Write what is queued, put the log into the file, and end.
     Close,
 }
@@ -55,7 +55,7 @@ pub(crate) enum Task {
 impl Task {
     /// Whether it takes things out of the file.
     fn makes_room(&self) -> bool {
-        matches!(self, Self::Forget(_) | Self::Invalidate(_))
+        matches!(self, Self::Forget(_) | Self::Invalidate(_) | Self::RemoveExpired)
     }
 
     /// Whether a refusal can only come before its first statement that changes anything, so that it needs no savepoint:
@@ -69,7 +69,7 @@ impl Task {
         match self {
             Self::Forget(request) => request.dry_run,
             Self::Invalidate(request) => request.dry_run,
-            Self::Insert(_) | Self::Update { .. } | Self::FileAnswer(_) | Self::Close => false,
+            Self::Insert(_) | Self::Update { .. } | Self::FileAnswer(_) | Self::RemoveExpired | Self::Close => false,
         }
     }
 }
@@ -82,6 +82,7 @@ pub(crate) enum Answer {
     Forgotten(ForgetReceipt),
     Filed(CacheEntryId),
     Invalidated(u64),
+    RemovedExpired(u64),
     Closed,
 }
 
@@ -161,7 +162,7 @@ impl Changes {
 impl Writer {
     /// Writes until told to close, or until every handle is gone and the queue is empty.
     pub(crate) async fn run(mut self, mut queue: mpsc::Receiver<Request>) {
-        let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        let mut sweep = tokio::time::interval(self.config.sweep_every);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         sweep.reset();
         loop {
@@ -285,7 +286,7 @@ impl Writer {
         self.visible.send_replace(self.progress.sequence);
     }
 
-    /// Removes expired answers and idempotency keys that no longer hold.
+    /// Removes expired answers, expired memories and idempotency keys that no longer hold.
     async fn sweep(&mut self) {
         let now = self.config.clock.now();
         let oldest_key = micros(now).saturating_sub(i64::try_from(KEY_LIFETIME.as_micros()).unwrap_or(i64::MAX));
@@ -303,6 +304,16 @@ impl Writer {
                 }
             }
             Err(error) => tracing::warn!(%error, "expired answers were not removed"),
+        }
+        loop {
+            match self.transact_one(&Task::RemoveExpired).await {
+                Ok(Answer::RemovedExpired(0)) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "expired memories were not removed");
+                    break;
+                }
+            }
         }
         if self.log_holds_forgotten {
             self.empty_log().await;
@@ -367,6 +378,7 @@ impl Transaction<'_> {
             Task::Forget(request) => self.forget(request).await.map(Answer::Forgotten),
             Task::FileAnswer(entry) => self.file_answer(entry).await.map(Answer::Filed),
             Task::Invalidate(request) => self.invalidate(request).await.map(Answer::Invalidated),
+            Task::RemoveExpired => self.remove_expired().await.map(Answer::RemovedExpired),
             Task::Close => {
                 Err(Error::Unusable { provider: PROVIDER, reason: "the store is closing".into(), source: None })
             }

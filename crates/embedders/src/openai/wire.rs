@@ -168,7 +168,7 @@ mod tests {
         it has index 9 twice or out of range, for 1 texts
         its embeddings have 3 dimensions, `dimensions` says 2: set `dimensions` to 3, or `send_dimensions` when the model can shorten its vectors
         its embedding of text 0 is no vector: embedding[1]: given NaN, allowed: a finite 32-bit number
-        its embedding of text 0 is no vector: embedding[1]: given inf, allowed: a finite 32-bit number
+        it is not JSON (line 1, column 39): check `base_url`
         its embedding of text 0 is no vector: embedding: given all zeros, allowed: a vector with a direction
         ");
     }

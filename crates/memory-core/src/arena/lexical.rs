@@ -65,6 +65,38 @@ pub struct Bm25Statistics {
     with_stem: Vec<u64>,
 }
 
+/// The BM25 of the rows that a query matches; 0 for all others.
+#[derive(Debug, Default)]
+pub struct Bm25Scores {
+    by_row: Vec<f32>,
+    rows: Vec<u32>,
+}
+
+impl Bm25Scores {
+    /// The score of a row, 0 when it holds no word of the query.
+    #[must_use]
+    pub fn get(&self, row: usize) -> f32 {
+        self.by_row.get(row).copied().unwrap_or(0.0)
+    }
+
+    /// The number of rows that hold a word of the query.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether no row holds a word of the query.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The rows that hold a word of the query with their scores, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, f32)> {
+        self.rows.iter().map(|&row| (row as usize, self.by_row[row as usize]))
+    }
+}
+
 impl LexicalArena {
     /// The number of rows that have a text.
     #[must_use]
@@ -150,14 +182,9 @@ impl LexicalArena {
         }
     }
 
-    /// The BM25 of every row that holds a word of the query and that `keep` lets through, in no order.
-    pub fn scores(
-        &self,
-        query: &Bm25Query,
-        statistics: &Bm25Statistics,
-        keep: impl Fn(usize) -> bool,
-    ) -> HashMap<usize, f32> {
-        let mut scores = HashMap::new();
+    /// The BM25 of every row that holds a word of the query and that `keep` lets through.
+    pub fn scores(&self, query: &Bm25Query, statistics: &Bm25Statistics, keep: impl Fn(usize) -> bool) -> Bm25Scores {
+        let mut scores = Bm25Scores { by_row: vec![0.0; self.lengths.len()], rows: Vec::new() };
         let average = (statistics.total_length as f32 / statistics.rows.max(1) as f32).max(1.0);
         for (stem, &with_stem) in query.stems.iter().zip(&statistics.with_stem) {
             let rarity = idf(statistics.rows, with_stem);
@@ -167,7 +194,11 @@ impl LexicalArena {
                     let frequency = f32::from(posting.frequency);
                     let length = self.lengths[row] as f32;
                     let part = frequency * (K1 + 1.0) / (frequency + K1 * (1.0 - B + B * length / average));
-                    *scores.entry(row).or_insert(0.0) += rarity * part;
+                    let score = &mut scores.by_row[row];
+                    if *score == 0.0 {
+                        scores.rows.push(posting.row);
+                    }
+                    *score += rarity * part;
                 }
             }
         }
@@ -193,7 +224,7 @@ mod tests {
         let query = Bm25Query::new(query);
         let mut statistics = Bm25Statistics::default();
         arena.add_statistics(&query, &mut statistics, true, |_| true);
-        arena.scores(&query, &statistics, |_| true)
+        arena.scores(&query, &statistics, |_| true).iter().collect()
     }
 
     fn arena(texts: &[&str]) -> LexicalArena {

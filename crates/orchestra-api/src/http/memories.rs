@@ -12,6 +12,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::hints;
 use super::json::{self, Fields, JsonBody, Object};
 use super::params::{Params, PathParam};
 use super::request::{Idempotency, WrittenBy};
@@ -63,18 +64,19 @@ impl MemoryBody {
             (None, None) => None,
         };
         let space = state.manager().embedder().space();
+        let metadata = self.metadata.unwrap_or_default().0;
         Ok(Draft {
             id: self.id.map(|id| id.0),
             scope: self.scope.0.within(state.tenant())?,
             kind: self.kind.unwrap_or(MemoryKind::Episodic),
             text: self.text,
-            actor: self.actor,
-            metadata: self.metadata.unwrap_or_default().0,
+            actor: self.actor.or_else(|| hints::actor(&metadata)),
             importance: self.importance.unwrap_or(Draft::DEFAULT_IMPORTANCE),
             evidence: self.evidence.into_iter().map(|id| id.0).collect(),
-            valid_from: self.valid_from.map(|at| at.0),
+            valid_from: self.valid_from.map(|at| at.0).or_else(|| hints::valid_from(&metadata)),
             valid_to: self.valid_to.map(|at| at.0),
             expires_at,
+            metadata,
             embedding: self.embedding.map(|embedding| embedding.into_space(space)).transpose()?,
         })
     }

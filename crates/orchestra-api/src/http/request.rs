@@ -31,7 +31,7 @@ pub async fn traced(request: Request, next: Next) -> Response {
     let begun = Instant::now();
     async move {
         let mut response = next.run(request).await;
-        let duration_ms = begun.elapsed().as_secs_f64() * 1000.0;
+        let duration_ms = begun.elapsed().as_micros() as f64 / 1000.0;
         tracing::info!(status = response.status().as_u16(), duration_ms, "request answered");
         response.headers_mut().insert(REQUEST_ID, id);
         response

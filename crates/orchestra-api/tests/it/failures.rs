@@ -44,6 +44,10 @@ impl MemoryStore for Broken {
         panic!("a bug in the store")
     }
 
+    async fn turn_before(&self, _: &Scope, _: MemoryId) -> Result<Option<Arc<Memory>>> {
+        Ok(None)
+    }
+
     async fn update(&self, _: &Scope, _: MemoryId, _: MemoryPatch) -> Result<UpdateReceipt> {
         Err(failed("update"))
     }

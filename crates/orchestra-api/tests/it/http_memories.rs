@@ -245,3 +245,19 @@ async fn what_was_forgotten_does_not_come_back_by_import() {
     let statuses: Vec<_> = receipt["items"].as_array().unwrap().iter().map(|item| item["status"].clone()).collect();
     assert_eq!(statuses, ["refused_forgotten", "created"]);
 }
+
+#[tokio::test]
+async fn the_speaker_and_the_date_are_read_from_metadata_where_they_are_not_given() {
+    let api = Api::new().await;
+    let metadata = json!({"speaker": "Caroline", "session_date": "1:56 pm on 8 May, 2023", "dia_id": "D1:3"});
+    let hinted = api.post("/v1/memories", &json!({"text": "I moved", "metadata": metadata})).await.ok(201);
+    let given = json!({"text": "I moved", "metadata": metadata, "actor": "Ann", "valid_from": "2020-01-01T00:00:00Z"});
+    let given = api.post("/v1/memories", &given).await.ok(201);
+    for (added, actor, valid_from) in
+        [(hinted, "Caroline", "2023-05-08T13:56:00Z"), (given, "Ann", "2020-01-01T00:00:00Z")]
+    {
+        let memory = api.get(&format!("/v1/memories/{}", added["id"].as_str().unwrap())).await.ok(200);
+        assert_eq!((&memory["actor"], &memory["valid_from"]), (&json!(actor), &json!(valid_from)));
+        assert_eq!(memory["metadata"], metadata, "the metadata stays as it is");
+    }
+}

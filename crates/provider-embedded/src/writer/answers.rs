@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use memory_core::{
-    CacheEntryId, Error, InvalidateRequest, InvalidateSelection, MemoryId, NewCacheEntry, Result, Scope,
+    CacheEntryId, Error, InvalidateRequest, InvalidateSelection, MemoryId, NewCacheEntry, Result, Scope, Timestamp,
 };
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
@@ -18,8 +18,9 @@ use crate::sql;
 impl Transaction<'_> {
     pub(super) async fn file_answer(&mut self, entry: &NewCacheEntry) -> Result<CacheEntryId> {
         let tenant = entry.scope.tenant_name();
+        let mut first_expiry = i64::MAX;
         for (at, memory) in entry.depends_on.iter().enumerate() {
-            self.check_dependency(tenant, at, *memory).await?;
+            first_expiry = first_expiry.min(self.expiry_of_dependency(tenant, at, *memory).await?);
         }
         self.progress.sequence += 1;
         let key = ShelfKey { scope: entry.scope.clone(), fingerprint: entry.fingerprint };
@@ -28,10 +29,12 @@ impl Transaction<'_> {
         self.remove_former(tenant, &scope_key, &key, &prompt_key).await?;
 
         let id = CacheEntryId(Uuid::now_v7());
+        let lives_until = chrono::TimeDelta::from_std(entry.ttl)
+            .ok()
+            .and_then(|ttl| self.now.checked_add_signed(ttl))
+            .ok_or_else(|| Error::invalid("ttl", format!("{} s", entry.ttl.as_secs()), "a time that can be reached"))?;
         let expires_at =
-            chrono::TimeDelta::from_std(entry.ttl).ok().and_then(|ttl| self.now.checked_add_signed(ttl)).ok_or_else(
-                || Error::invalid("ttl", format!("{} s", entry.ttl.as_secs()), "a time that can be reached"),
-            )?;
+            Timestamp::from_timestamp_micros(first_expiry).map_or(lives_until, |first| first.min(lives_until));
         let space = match &entry.embedding {
             Some(embedding) => Some(self.space_number(embedding.space()).await?),
             None => None,
@@ -70,13 +73,15 @@ impl Transaction<'_> {
         Ok(id)
     }
 
-    /// An answer is filed only on memories that stand: on a forgotten one it would bring back what was forgotten.
-    async fn check_dependency(&mut self, tenant: &str, at: usize, memory: MemoryId) -> Result<()> {
+    /// When a memory that an answer depends on expires, in microseconds since 1970. An answer is filed only on memories
+    /// that stand: on a forgotten one it would bring back what was forgotten.
+    async fn expiry_of_dependency(&mut self, tenant: &str, at: usize, memory: MemoryId) -> Result<i64> {
         let read = |error| backend("store", error);
-        let query = sqlx::query(sql::TENANT_OF_MEMORY).bind(memory.as_uuid());
+        let query = sqlx::query(sql::STANDING_OF_MEMORY).bind(memory.as_uuid());
         let row = query.fetch_one(&mut *self.connection).await.map_err(read)?;
-        let is_here = get::<Option<&str>>(&row, 0).map_err(read)? == Some(tenant);
-        let was_forgotten = get::<bool>(&row, 1).map_err(read)?;
+        let expires_at = get::<Option<i64>>(&row, 1).map_err(read)?.unwrap_or(i64::MAX);
+        let is_here = get::<Option<&str>>(&row, 0).map_err(read)? == Some(tenant) && expires_at > micros(self.now);
+        let was_forgotten = get::<bool>(&row, 2).map_err(read)?;
         if was_forgotten || (self.config.cache_requires_memories && !is_here) {
             return Err(Error::invalid(
                 format!("depends_on[{at}]"),
@@ -84,7 +89,7 @@ impl Transaction<'_> {
                 "the id of a memory of this tenant that stands",
             ));
         }
-        Ok(())
+        Ok(expires_at)
     }
 
     async fn remove_former(

@@ -95,7 +95,24 @@ impl Transaction<'_> {
             None => {}
         }
         let text_was_forgotten = get::<bool>(&row, 6).map_err(read)?;
-        Ok(if brings_back && text_was_forgotten { InsertStatus::RefusedForgotten } else { InsertStatus::Created })
+        let refused = brings_back && text_was_forgotten || self.was_derived_from_forgotten(memory).await?;
+        Ok(if refused { InsertStatus::RefusedForgotten } else { InsertStatus::Created })
+    }
+
+    /// Whether a consolidation that ran beside the forgetting of its source comes too late.
+    async fn was_derived_from_forgotten(&mut self, memory: &Memory) -> Result<bool> {
+        if memory.origin.writer != Writer::Consolidation {
+            return Ok(false);
+        }
+        for source in &memory.evidence {
+            let query = sqlx::query_scalar(sql::WAS_FORGOTTEN).bind(source.as_uuid()).bind(memory.scope.tenant_name());
+            let was_forgotten: bool =
+                query.fetch_one(&mut *self.connection).await.map_err(|error| backend("insert", error))?;
+            if was_forgotten {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn create(&mut self, memory: &Memory, embedding: Option<&Embedding>) -> Result<()> {
@@ -228,6 +245,28 @@ impl Transaction<'_> {
         }
         let token = (!request.dry_run).then(|| self.progress.token());
         Ok(ForgetReceipt { forgotten, derived, cache_entries, dry_run: request.dry_run, token })
+    }
+
+    /// Takes expired memories out of the file, a bounded number at a time, and gives how many it took.
+    pub(super) async fn remove_expired(&mut self) -> Result<u64> {
+        let read = |error| backend("remove expired", error);
+        self.execute("remove expired", sqlx::query(sql::CREATE_DOOMED)).await?;
+        self.execute("remove expired", sqlx::query(sql::CLEAR_DOOMED)).await?;
+        self.execute("remove expired", sqlx::query(sql::DOOM_EXPIRED).bind(micros(self.now))).await?;
+        let rows = sqlx::query(sql::READ_DOOMED_OF_ALL).fetch_all(&mut *self.connection).await.map_err(read)?;
+        self.execute("remove expired", sqlx::query(sql::DELETE_DOOMED)).await?;
+        self.execute("remove expired", sqlx::query(sql::CLEAR_DOOMED)).await?;
+        if !rows.is_empty() {
+            self.progress.sequence += 1;
+            self.changes.forgot = true;
+        }
+        for row in &rows {
+            let id = MemoryId::from(get::<Uuid>(row, 0).map_err(read)?);
+            let tenant: String = get(row, 1).map_err(read)?;
+            let user: Option<String> = get(row, 2).map_err(read)?;
+            self.changed(&tenant, user.as_deref(), Change::Forget(id));
+        }
+        Ok(rows.len() as u64)
     }
 
     /// Gathers what the request selects, expired memories too: they are still in the file.

@@ -2,6 +2,7 @@
 
 mod contract;
 mod durability;
+mod expiry;
 mod files;
 mod load;
 mod oracle;

@@ -117,7 +117,7 @@ fn expected(model: &Model, question: &Question, clock: &TestClock) -> Expected {
         let words = Bm25Query::new(&text(words));
         let mut statistics = Bm25Statistics::default();
         arena.add_statistics(&words, &mut statistics, true, |_| true);
-        scores = arena.scores(&words, &statistics, |_| true).into_iter().collect();
+        scores = arena.scores(&words, &statistics, |_| true).iter().collect();
         let lexical = best(scores.iter().map(|(at, score)| (*at, *score)).collect());
         if question.neighbours {
             let beside = lexical.iter().flat_map(|&at| [before(model, at, clock), after(model, at, clock)]).flatten();

@@ -185,6 +185,8 @@ async fn provider(args: &Args, texts: &[String], questions: &[String], report: &
             at_least: None,
         })
     };
+    // What is searched is read into memory on first touch; the note below tells how long that takes.
+    store.search(&request(0, true, true, TOP)?).await?;
     let candidates = memory_core::manager::DEFAULT_CANDIDATES;
     let mut table = Table::new(
         format!(

@@ -155,7 +155,7 @@ pub struct CachePolicy {
 pub enum CacheMode {
     /// Nothing.
     Threshold,
-    /// The [guard](crate::guard): numbers, negation, names, opposites, word order, additions.
+    /// The [`guard`]: numbers, negation, names, opposites, word order, additions.
     #[default]
     Guarded,
 }

@@ -10,6 +10,7 @@ mod locomo;
 mod recall;
 mod report;
 mod search;
+mod write;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -33,6 +34,8 @@ enum Command {
     Search(search::Args),
     /// How well recall finds the right memories: each part of the default, and the default without it
     Recall(recall::Args),
+    /// How fast memories are written durably, from one writer and from many
+    Write(write::Args),
     /// How often the semantic cache is right: the threshold alone beside the threshold with the guard
     Cache(cache::Args),
 }
@@ -44,6 +47,7 @@ async fn main() -> Result<()> {
         Command::Embed(args) => embed::run(&args)?,
         Command::Search(args) => search::run(&args).await?,
         Command::Recall(args) => recall::run(&args).await?,
+        Command::Write(args) => write::run(&args).await?,
         Command::Cache(args) => cache::run(&args)?,
     };
     report.print(cli.json)

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use memory_core::arena::{Bm25Query, Bm25Statistics, LexicalArena, VectorArena, dot};
 use memory_core::{
-    EmbeddedMemory, Embedding, EmbeddingSpace, FusionStrategy, InsertBatch, Memory, MemoryKind, MemoryStore, Metadata,
-    Origin, Scope, SearchRequest, Writer, fusion,
+    EmbeddedMemory, Embedding, EmbeddingSpace, FusionStrategy, InsertBatch, MemoryStore, Scope, SearchRequest, fusion,
 };
+use memory_testkit::make;
 use provider_embedded::{EmbeddedConfig, EmbeddedProvider};
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
@@ -169,7 +169,7 @@ async fn provider(args: &Args, texts: &[String], questions: &[String], report: &
         let mut memories = Vec::with_capacity(texts.len());
         for (text, vector) in texts.iter().zip(vectors) {
             let embedding = Some(Embedding::new(space.clone(), vector.clone())?);
-            memories.push(EmbeddedMemory { memory: memory(&scope, text), embedding });
+            memories.push(EmbeddedMemory { memory: make::memory(&scope, text, chrono::Utc::now()), embedding });
         }
         store.insert(InsertBatch { memories, idempotency: None }).await?;
     }
@@ -226,26 +226,6 @@ async fn provider(args: &Args, texts: &[String], questions: &[String], report: &
         micros(started.elapsed())
     ));
     Ok(())
-}
-
-fn memory(scope: &Scope, text: &str) -> Memory {
-    Memory {
-        id: uuid::Uuid::now_v7().into(),
-        version: 1,
-        scope: scope.clone(),
-        kind: MemoryKind::Episodic,
-        text: text.to_owned(),
-        actor: None,
-        metadata: Metadata::new(),
-        importance: 0.5,
-        origin: Origin::new(Writer::Agent, "bench"),
-        evidence: Vec::new(),
-        valid_from: None,
-        valid_to: None,
-        recorded_at: chrono::Utc::now(),
-        superseded_at: None,
-        expires_at: None,
-    }
 }
 
 fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {

@@ -5,6 +5,7 @@ mod bench;
 mod ci;
 mod layers;
 mod process;
+mod services;
 mod test;
 
 use anyhow::Result;
@@ -24,6 +25,11 @@ enum Command {
     ///
     /// Arguments go on to `cargo test`: `cargo xtask test -p memory-core`.
     Test(test::Args),
+    /// Start, show and end the real servers that tests and development use
+    ///
+    /// Tests start their own when none is named in the environment: this is for what you run by hand.
+    #[command(subcommand)]
+    Services(services::Command),
     /// Run what CI runs: format, lints, documentation, layers, tests
     Ci,
     /// Measure, and print the figures side by side
@@ -37,6 +43,7 @@ enum Command {
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Test(args) => test::run(&args),
+        Command::Services(command) => services::run(&command),
         Command::Ci => ci::run(),
         Command::Bench(args) => bench::run(&args),
         Command::Assets(args) => assets::run(&args),

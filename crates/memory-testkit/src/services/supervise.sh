@@ -1,0 +1,34 @@
+# Runs one server for as long as standard input is open: when the process that holds the other end of the pipe is gone,
+# however it went, the server is killed and its folder removed. Orders come one a line; each is answered with one line.
+#
+# $1 is the folder, the rest is the server's command. KILL, PAUSE and RESUME say how those are done to "$server".
+folder=$1
+shift
+server=
+while read -r order; do
+    case $order in
+        start)
+            "$@" </dev/null >>"$folder/log" 2>&1 &
+            server=$!
+            echo "$server"
+            ;;
+        kill)
+            eval "$KILL" >>"$folder/log" 2>&1
+            wait "$server" 2>/dev/null
+            echo killed
+            ;;
+        pause)
+            eval "$PAUSE" >>"$folder/log" 2>&1
+            echo paused
+            ;;
+        resume)
+            eval "$RESUME" >>"$folder/log" 2>&1
+            echo resumed
+            ;;
+    esac
+done
+if [ -n "$server" ]; then
+    eval "$KILL" >/dev/null 2>&1
+    wait "$server" 2>/dev/null
+fi
+rm -rf "$folder"

@@ -1,0 +1,3 @@
+//! The testkit's own machinery against real processes.
+
+mod services;

@@ -1,0 +1,72 @@
+//! Servers end with whoever started them.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use memory_testkit::services::{self, Service};
+
+fn answers(url: &str) -> bool {
+    TcpStream::connect(url.trim_start_matches("redis://")).is_ok()
+}
+
+fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_server_is_killed_restarted_and_ended() {
+    let Some(mut server) = services::private(Service::Redis) else { return };
+    let url = server.url();
+    assert!(answers(&url));
+    server.kill().unwrap();
+    assert!(!answers(&url));
+    server.restart().unwrap();
+    assert!(answers(&url));
+    drop(server);
+    assert!(!answers(&url));
+}
+
+#[test]
+fn two_servers_do_not_meet() {
+    let (Some(one), Some(other)) = (services::private(Service::Redis), services::private(Service::Redis)) else {
+        return;
+    };
+    assert_ne!(one.url(), other.url());
+}
+
+#[test]
+fn a_server_ends_with_a_killed_process() {
+    let mut holder = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "services::holds_a_server", "--ignored", "--nocapture"])
+        .env(services::REQUIRE_VARIABLE, "")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(holder.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let url = lines.filter_map(|line| line.split_once("holds ").map(|(_, url)| url.to_owned())).next();
+    if let Some(url) = &url {
+        assert!(answers(url));
+    }
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    // Without a server to hold there is nothing to see, which the holder has said.
+    if let Some(url) = url {
+        eventually("the server has ended", || !answers(&url));
+    }
+}
+
+#[test]
+#[ignore = "the other half of a_server_ends_with_a_killed_process"]
+fn holds_a_server() {
+    let Some(server) = services::private(Service::Redis) else { return };
+    println!("holds {}", server.url());
+    loop {
+        std::thread::park();
+    }
+}

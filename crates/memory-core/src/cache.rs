@@ -29,7 +29,8 @@ pub const MAX_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// - A time to live is absolute: hits do not prolong it. An expired entry is never returned.
 /// - One entry for each (scope, fingerprint, space, normalised prompt): a later `store` takes the former's place.
 /// - An answer does not outlive a memory it depends on: it expires with the first of them, where the cache knows them.
-/// - `lookup` never changes an answer, and an outage of the cache is an error the caller can treat as a miss.
+/// - `lookup` never changes an answer. An outage of the cache is a [retryable](Error::is_retryable) error, which
+///   [`TieredMemoryManager`](crate::TieredMemoryManager) treats as a miss.
 #[async_trait]
 pub trait SemanticCache: fmt::Debug + Send + Sync {
     /// The answer to this prompt, or why there is none. Without an embedding in the request only an exact hit is found, and

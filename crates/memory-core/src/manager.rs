@@ -320,10 +320,10 @@ impl TieredMemoryManager {
     }
 
     /// The cached answer to a prompt, or why there is none. The exact prompt is looked for first; only when it is not
-    /// there is the prompt embedded and looked for by meaning.
+    /// there is the prompt embedded and looked for by meaning. While the cache is away every lookup is a miss.
     ///
     /// # Errors
-    /// As [`SemanticCache::lookup`] and [`Embedder::embed`].
+    /// As [`Embedder::embed`], and as [`SemanticCache::lookup`] where trying again would not help.
     pub async fn cache_lookup(
         &self,
         scope: &Scope,
@@ -336,17 +336,22 @@ impl TieredMemoryManager {
             CacheRequest { scope: scope.clone(), prompt: prompt.to_owned(), fingerprint, embedding: None, policy };
         cache::validate_request(&request)?;
         let Some(cache) = &self.short_term_provider else { return Ok(CacheLookup::Miss(None)) };
-        if let hit @ CacheLookup::Hit(_) = cache.lookup(&request).await? {
-            return Ok(hit);
+        match or_outage(cache.lookup(&request).await)? {
+            Some(CacheLookup::Miss(_)) => {}
+            Some(hit) => return Ok(hit),
+            // Nobody is there to compare with: the embedder need not be paid.
+            None => return Ok(CacheLookup::Miss(None)),
         }
         request.embedding = self.cache_embedding(prompt).await?;
-        cache.lookup(&request).await
+        Ok(or_outage(cache.lookup(&request).await)?.unwrap_or(CacheLookup::Miss(None)))
     }
 
-    /// Files an answer. `None` when there is no cache.
+    /// Files an answer. `None` when there is no cache, or it cannot take the answer now: then the next one who asks
+    /// finds no answer, which is all that is lost.
     ///
     /// # Errors
-    /// As [`NewCacheEntry::validate`], [`SemanticCache::store`] and [`Embedder::embed`].
+    /// As [`NewCacheEntry::validate`] and [`Embedder::embed`], and as [`SemanticCache::store`] where trying again would
+    /// not help.
     pub async fn cache_store(&self, mut entry: NewCacheEntry) -> Result<Option<CacheEntryId>> {
         entry.validate()?;
         let Some(cache) = &self.short_term_provider else { return Ok(None) };
@@ -354,7 +359,7 @@ impl TieredMemoryManager {
             Some(embedding) => self.cache_embedder.space().expect(embedding.space())?,
             None => entry.embedding = self.cache_embedding(&entry.prompt).await?,
         }
-        cache.store(entry).await.map(Some)
+        or_outage(cache.store(entry).await)
     }
 
     /// The prompt's vector. A prompt that is longer than a query is found by its exact text only: what a mean over
@@ -396,6 +401,14 @@ impl TieredMemoryManager {
     /// As [`MemoryStore::health`].
     pub async fn health(&self) -> Result<()> {
         self.medium_term_provider.health().await
+    }
+}
+
+/// What the cache answered, or `None` while it is away. A cache saves work; it is never a reason to fail.
+fn or_outage<T>(answer: Result<T>) -> Result<Option<T>> {
+    match answer {
+        Err(error) if error.is_retryable() => Ok(None),
+        answer => answer.map(Some),
     }
 }
 

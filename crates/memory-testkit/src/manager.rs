@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use memory_core::{
-    CacheLookup, Clock, Compatibility, Degradation, Draft, Embedder, Embedding, EmbeddingSpace, Error, Fingerprint,
-    ForgetRequest, HitKind, InsertStatus, MemoryId, MemoryKind, MemoryPatch, MemoryStore, Metadata, NewCacheEntry,
-    Origin, Purpose, RecallRequest, RememberRequest, Result, Scope, Selection, SemanticCache, Tier,
-    TieredMemoryManager, Writer,
+    CacheEntryId, CacheLookup, CacheRequest, CacheStats, Clock, Compatibility, Degradation, Draft, Embedder, Embedding,
+    EmbeddingSpace, Error, Fingerprint, ForgetRequest, HitKind, InsertStatus, InvalidateRequest, MemoryId, MemoryKind,
+    MemoryPatch, MemoryStore, Metadata, NewCacheEntry, Origin, Purpose, RecallRequest, RememberRequest, Result, Scope,
+    Selection, SemanticCache, Tier, TieredMemoryManager, Writer,
 };
 
 use crate::{TestClock, make};
@@ -31,7 +31,7 @@ macro_rules! manager_suite {
             manager, $fixture;
             what_is_remembered_is_recalled, a_turn_is_embedded_with_the_turn_before, an_exact_repeat_is_not_embedded,
             corrections_reach_the_cache, forgetting_reaches_the_cache, without_the_embedder_recall_goes_by_words,
-            long_term_can_be_switched_off, bad_input_is_refused_before_the_embedder_is_paid
+            without_the_cache_every_lookup_is_a_miss, long_term_can_be_switched_off, bad_input_is_refused_before_the_embedder_is_paid
         );
     };
 }
@@ -146,6 +146,25 @@ pub async fn without_the_embedder_recall_goes_by_words(fixture: &dyn ManagerFixt
     assert_eq!(store.memories, 1);
 }
 
+/// While the cache is away a lookup is a miss that costs no embedding and an answer is not filed; a correction, which
+/// would otherwise leave a wrong answer behind, fails. An error that will not pass is told.
+pub async fn without_the_cache_every_lookup_is_a_miss(fixture: &dyn ManagerFixture) {
+    let (store, _) = fixture.open().await;
+    let scope = make::user("acme", "ann");
+    let away = |retryable| Arc::new(AwayCache { retryable });
+    let (manager, embedder) = build(fixture, store.clone(), away(true), true);
+    let found = manager.cache_lookup(&scope, "When is the launch?", fingerprint(), None).await.expect("a miss");
+    assert_eq!(found, CacheLookup::Miss(None));
+    assert!(embedder.seen().is_empty());
+    assert_eq!(manager.cache_store(answer(&scope, "When is the launch?", vec![])).await.expect("no entry"), None);
+    let ids = remember(&manager, vec![Draft::new(scope.clone(), "The launch is in May")]).await;
+    assert_eq!(manager.recall(RecallRequest::new(scope.clone(), "launch")).await.expect("recall").memories.len(), 1);
+    let patch = MemoryPatch { text: Some("The launch is in June".into()), ..MemoryPatch::default() };
+    assert!(manager.update(&scope, ids[0].0, patch).await.expect_err("dependents may stand").is_retryable());
+    let (manager, _) = build(fixture, store, away(false), true);
+    manager.cache_lookup(&scope, "When is the launch?", fingerprint(), None).await.expect_err("told");
+}
+
 /// With `long_term_enabled: false` facts are neither taken in nor recalled.
 pub async fn long_term_can_be_switched_off(fixture: &dyn ManagerFixture) {
     let (store, cache) = fixture.open().await;
@@ -183,6 +202,38 @@ pub async fn bad_input_is_refused_before_the_embedder_is_paid(fixture: &dyn Mana
         RememberRequest { drafts: vec![draft], origin: Origin::new(Writer::Agent, "testkit"), idempotency: None };
     assert!(matches!(manager.remember(request).await, Err(Error::SpaceMismatch { .. })));
     assert!(embedder.seen().is_empty());
+}
+
+/// A cache that cannot be reached.
+#[derive(Debug)]
+struct AwayCache {
+    retryable: bool,
+}
+
+impl AwayCache {
+    fn away<T>(&self, operation: &'static str) -> Result<T> {
+        let source = "away".into();
+        Err(Error::Backend { provider: "testkit", operation, retryable: self.retryable, source })
+    }
+}
+
+#[async_trait]
+impl SemanticCache for AwayCache {
+    async fn lookup(&self, _: &CacheRequest) -> Result<CacheLookup> {
+        self.away("lookup")
+    }
+
+    async fn store(&self, _: NewCacheEntry) -> Result<CacheEntryId> {
+        self.away("store")
+    }
+
+    async fn invalidate(&self, _: &InvalidateRequest) -> Result<u64> {
+        self.away("invalidate")
+    }
+
+    async fn stats(&self, _: &Scope) -> Result<CacheStats> {
+        self.away("stats")
+    }
 }
 
 /// An embedder for tests: words become directions, and it remembers what it was asked.

@@ -1,0 +1,142 @@
+//! An entry as it lies in Redis: a hash of tags, numbers and the vector for the index, and the entry itself as JSON.
+
+use chrono::SubsecRound as _;
+use memory_core::{CacheEntry, CacheEntryId, Fingerprint, NewCacheEntry, Scope, Timestamp};
+use redis::Pipeline;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::keys::{Group, Keys, id_tag, label_tag, memory_tag, scope_tags};
+use crate::schema::{FieldKind, IndexSchema};
+
+// The fields that the provider adds.
+pub(crate) const GROUP: &str = "_group";
+pub(crate) const SCOPE: &str = "_scope";
+pub(crate) const LINKS: &str = "_links";
+pub(crate) const EXPIRES: &str = "_expires";
+pub(crate) const ENTRY: &str = "_entry";
+
+/// Responses up to this size are in the entry and come back with the search; longer ones are read after the decision,
+/// in a second round trip, because a search brings several candidates and serves one.
+pub(crate) const INLINE_RESPONSE_BYTES: usize = 16 * 1024;
+
+/// An entry, and what it must be equal in to be served.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Document {
+    pub scope: Scope,
+    fingerprint: String,
+    pub entry: CacheEntry,
+    /// Whether the response lies apart.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub apart: bool,
+}
+
+/// A response that lies apart, with the entry it belongs to: the two keys may be read between two writes.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Apart {
+    pub id: CacheEntryId,
+    pub response: String,
+}
+
+impl Document {
+    /// The entry as it is filed at `now` under a new id. Times are kept to the microsecond.
+    pub(crate) fn new(new: &NewCacheEntry, id: CacheEntryId, now: Timestamp) -> Self {
+        let created_at = now.trunc_subsecs(6);
+        let entry = CacheEntry {
+            id,
+            prompt: new.prompt.clone(),
+            response: new.response.clone(),
+            depends_on: new.depends_on.clone(),
+            tags: new.tags.clone(),
+            metadata: new.metadata.clone(),
+            created_at,
+            expires_at: (created_at + new.ttl).trunc_subsecs(6),
+        };
+        Self { scope: new.scope.clone(), fingerprint: hex(new.fingerprint), entry, apart: false }
+    }
+
+    pub(crate) fn read(json: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(json)
+    }
+
+    /// Whether it may answer at all: unexpired, and of this scope and fingerprint.
+    pub(crate) fn stands(&self, scope: &Scope, fingerprint: Fingerprint, now: Timestamp) -> bool {
+        self.entry.expires_at > now && self.scope == *scope && self.fingerprint == hex(fingerprint)
+    }
+
+    /// Files it: one transaction, so that the place is never half filled, and one write.
+    pub(crate) fn store(
+        mut self,
+        new: &NewCacheEntry,
+        key: &str,
+        group: &Group,
+        schema: &IndexSchema,
+    ) -> serde_json::Result<Pipeline> {
+        let mut pipeline = redis::pipe();
+        let ttl_ms = u64::try_from(new.ttl.as_millis()).unwrap_or(u64::MAX).max(1);
+        let scope: Vec<String> = scope_tags(&self.scope).collect();
+        let mut links = vec![id_tag(self.entry.id)];
+        links.extend(self.entry.depends_on.iter().map(|&id| memory_tag(id)));
+        links.extend(self.entry.tags.iter().map(|tag| label_tag(tag)));
+        let fields: Vec<(&str, String)> = schema
+            .fields
+            .iter()
+            .filter_map(|field| Some((&*field.name, self.indexed(&field.name, &field.kind)?)))
+            .collect();
+        let response_key = Keys::response(key);
+        // The former answer goes whole: it may have fields that this one has not.
+        pipeline.atomic().cmd("UNLINK").arg(key).arg(&response_key).ignore();
+        if self.entry.response.len() > INLINE_RESPONSE_BYTES {
+            let apart = Apart { id: self.entry.id, response: std::mem::take(&mut self.entry.response) };
+            self.apart = true;
+            let json = serde_json::to_vec(&apart)?;
+            pipeline.cmd("SET").arg(&response_key).arg(json).arg("PX").arg(ttl_ms).ignore();
+        }
+        let hash = pipeline.cmd("HSET").arg(key);
+        hash.arg(GROUP).arg(&group.tag).arg(SCOPE).arg(scope.join(",")).arg(LINKS).arg(links.join(","));
+        hash.arg(EXPIRES).arg(millis_up(self.entry.expires_at)).arg(ENTRY).arg(serde_json::to_vec(&self)?);
+        for (name, value) in fields {
+            hash.arg(name).arg(value);
+        }
+        if let Some(embedding) = &new.embedding {
+            hash.arg(&schema.vector.name).arg(blob(embedding.values()));
+        }
+        hash.ignore();
+        pipeline.cmd("PEXPIRE").arg(key).arg(ttl_ms).ignore();
+        Ok(pipeline)
+    }
+
+    /// The value of a field that the schema indexes beside ours.
+    fn indexed(&self, name: &str, kind: &FieldKind) -> Option<String> {
+        let own = match name {
+            "prompt" => Value::from(self.entry.prompt.as_str()),
+            "response" => Value::from(self.entry.response.as_str()),
+            "inserted_at" | "updated_at" => Value::from(self.entry.created_at.timestamp()),
+            _ => Value::Null,
+        };
+        let value = if own.is_null() { self.entry.metadata.get(name)? } else { &own };
+        match (kind, value) {
+            (FieldKind::Numeric, Value::Number(number)) => Some(number.to_string()),
+            (FieldKind::Text | FieldKind::Tag { .. }, Value::String(text)) => Some(text.clone()),
+            (FieldKind::Tag { separator, .. }, Value::Array(items)) => {
+                let words: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
+                Some(words.join(&separator.to_string()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A vector as Redis keeps it.
+pub(crate) fn blob(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// The first millisecond in which it is over.
+fn millis_up(at: Timestamp) -> i64 {
+    at.timestamp_micros().div_euclid(1000) + i64::from(at.timestamp_micros().rem_euclid(1000) > 0)
+}
+
+fn hex(fingerprint: Fingerprint) -> String {
+    blake3::Hash::from_bytes(fingerprint.0).to_hex().to_string()
+}

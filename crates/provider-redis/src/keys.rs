@@ -1,0 +1,175 @@
+//! What keys, tags and indexes are called. Text of callers goes in as a hash, so there is nothing to escape.
+
+use memory_core::{CacheEntryId, EmbeddingSpace, Fingerprint, MemoryId, Scope, text};
+
+use crate::schema::IndexSchema;
+
+/// The layout of keys and fields. Another layout is another version, and so another index and other keys.
+const LAYOUT: u32 = 1;
+
+/// Names things for one index.
+#[derive(Debug, Clone)]
+pub(crate) struct Keys {
+    index: String,
+    prefix: String,
+    shards: u16,
+    space: String,
+}
+
+/// Which part of the keys, all of one slot, a tenant's entries are in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shard(u16);
+
+/// All that must be equal, beside the prompt, for an answer to be the answer: scope, fingerprint and space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Group {
+    pub shard: Shard,
+    pub tag: String,
+}
+
+impl Keys {
+    pub(crate) fn new(schema: &IndexSchema, shards: u16, space: &EmbeddingSpace) -> Self {
+        Self { index: schema.name.clone(), prefix: schema.prefix.clone(), shards, space: space.to_string() }
+    }
+
+    pub(crate) fn shards(&self) -> impl Iterator<Item = Shard> + use<> {
+        (0..self.shards).map(Shard)
+    }
+
+    pub(crate) fn shard(&self, tenant: &str) -> Shard {
+        let hash = blake3::hash(tenant.as_bytes());
+        let number = u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]]);
+        Shard(number % self.shards)
+    }
+
+    pub(crate) fn group(&self, scope: &Scope, fingerprint: Fingerprint) -> Group {
+        let parts = [Some(scope.tenant_name()), scope.user(), scope.agent(), scope.session(), Some(&self.space)];
+        let mut hasher = blake3::Hasher::new();
+        for part in parts {
+            match part {
+                None => {
+                    hasher.update(&[0]);
+                }
+                Some(part) => {
+                    hasher.update(&[1]);
+                    hasher.update(&(part.len() as u64).to_le_bytes());
+                    hasher.update(part.as_bytes());
+                }
+            }
+        }
+        hasher.update(&fingerprint.0);
+        Group { shard: self.shard(scope.tenant_name()), tag: short(hasher.finalize()) }
+    }
+
+    /// The index of a shard.
+    pub(crate) fn index(&self, shard: Shard) -> String {
+        format!("{}:{LAYOUT}:{{{:02}}}", self.index, shard.0)
+    }
+
+    /// What the keys of a shard's entries begin with, and no other keys.
+    pub(crate) fn entries(&self, shard: Shard) -> String {
+        format!("{}:{LAYOUT}:{{{:02}}}:e:", self.prefix, shard.0)
+    }
+
+    /// The key of the entry that answers `prompt` in this group: there is one, whatever it is filed how often.
+    pub(crate) fn entry(&self, group: &Group, prompt: &str) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(group.tag.as_bytes());
+        hasher.update(text::normalize(prompt).as_bytes());
+        format!("{}{}", self.entries(group.shard), short(hasher.finalize()))
+    }
+
+    /// Where the response of an entry is when it is too long to be in it.
+    pub(crate) fn response(entry_key: &str) -> String {
+        match entry_key.rsplit_once(":e:") {
+            Some((before, hash)) => format!("{before}:r:{hash}"),
+            None => format!("{entry_key}:r"),
+        }
+    }
+}
+
+/// The parts of a scope as tags: an entry has one for each part that is set, a selection asks for all of its own.
+pub(crate) fn scope_tags(scope: &Scope) -> impl Iterator<Item = String> {
+    [("t", Some(scope.tenant_name())), ("u", scope.user()), ("a", scope.agent()), ("s", scope.session())]
+        .into_iter()
+        .filter_map(|(kind, part)| part.map(|part| format!("{kind}{}", hashed(part))))
+}
+
+pub(crate) fn id_tag(id: CacheEntryId) -> String {
+    format!("i{}", id.0.simple())
+}
+
+pub(crate) fn memory_tag(id: MemoryId) -> String {
+    format!("m{}", id.as_uuid().simple())
+}
+
+pub(crate) fn label_tag(label: &str) -> String {
+    format!("l{}", hashed(label))
+}
+
+fn hashed(part: &str) -> String {
+    short(blake3::hash(part.as_bytes()))
+}
+
+/// The first 128 bits in hexadecimal: 32 digits and letters.
+fn short(hash: blake3::Hash) -> String {
+    hash.to_hex()[..32].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(shards: u16, model: &str) -> Keys {
+        Keys::new(&IndexSchema::sized(8, 1), shards, &EmbeddingSpace::new(model, "1", 8).unwrap())
+    }
+
+    #[test]
+    fn every_part_of_a_group_counts() {
+        let scope = |parts: [Option<&str>; 3]| {
+            let mut scope = Scope::tenant("a").unwrap();
+            if let Some(user) = parts[0] {
+                scope = scope.with_user(user).unwrap();
+            }
+            if let Some(agent) = parts[1] {
+                scope = scope.with_agent(agent).unwrap();
+            }
+            if let Some(session) = parts[2] {
+                scope = scope.with_session(session).unwrap();
+            }
+            scope
+        };
+        let print = Fingerprint([1; 32]);
+        let mut tags: Vec<_> = [
+            [None, None, None],
+            [Some("b"), None, None],
+            [None, Some("b"), None],
+            [None, None, Some("b")],
+            [Some("b"), Some("b"), None],
+            [Some("bb"), None, None],
+        ]
+        .map(|parts| keys(1, "m").group(&scope(parts), print).tag)
+        .into();
+        tags.push(keys(1, "m").group(&Scope::tenant("ab").unwrap(), print).tag);
+        tags.push(keys(1, "m").group(&scope([None, None, None]), Fingerprint([2; 32])).tag);
+        tags.push(keys(1, "n").group(&scope([None, None, None]), print).tag);
+        let all = tags.len();
+        tags.sort_unstable();
+        tags.dedup();
+        assert_eq!(tags.len(), all);
+    }
+
+    #[test]
+    fn everything_of_a_tenant_is_in_one_slot() {
+        let keys = keys(16, "m");
+        let group = keys.group(&Scope::tenant("acme").unwrap(), Fingerprint([0; 32]));
+        let (index, entry) = (keys.index(group.shard), keys.entry(&group, "A prompt"));
+        let slot = |key: &str| key[key.find('{').unwrap()..=key.find('}').unwrap()].to_owned();
+        assert_eq!(slot(&index), slot(&entry));
+        assert_eq!(slot(&index), slot(&Keys::response(&entry)));
+        assert!(!Keys::response(&entry).starts_with(&keys.entries(group.shard)), "responses are not indexed");
+        assert_eq!(entry, keys.entry(&group, " a PROMPT. "));
+        let used: std::collections::HashSet<_> = (0..200).map(|n| keys.shard(&n.to_string()).0).collect();
+        assert_eq!(used.len(), 16);
+    }
+}

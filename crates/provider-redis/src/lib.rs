@@ -1,0 +1,47 @@
+//! The semantic cache of Orchestra Memory on Redis: by the exact prompt and by meaning, in one round trip.
+//!
+//! [`RedisSemanticCacheProvider`] implements [`SemanticCache`](memory_core::SemanticCache) on any Redis with vector
+//! search.
+//!
+//! - **One round trip.** A lookup sends the exact key and the vector search in one write; a store is one transaction; a
+//!   hit writes nothing.
+//! - **Isolation is in the key and in the query.** Tenant, user, agent, session, fingerprint and embedding space are
+//!   hashed into one value that the entry's key is made of and that every search is restricted to. Text of callers never
+//!   becomes part of a query. What comes back is compared with the request once more before it is served.
+//! - **Redis is a cache, not a promise.** A lookup that has no answer within its deadline is a retryable error, which
+//!   the manager treats as a miss. A breaker keeps callers from waiting for a Redis that does not answer, and a
+//!   connection that is lost is made again in the background, together with the index when that is gone too.
+//! - **Expiry is checked three times**: Redis removes the key, the search leaves out what has expired by the caller's
+//!   clock, and what comes back is checked again.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use memory_core::EmbeddingSpace;
+//! use provider_redis::{RedisConfig, RedisSemanticCacheProvider};
+//!
+//! # async fn run() -> memory_core::Result<()> {
+//! let space = Arc::new(EmbeddingSpace::new("static-256", "1", 256)?);
+//! let cache = RedisSemanticCacheProvider::connect(RedisConfig::new("redis://127.0.0.1:6379", space)).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod breaker;
+mod cache;
+mod config;
+mod connection;
+mod counters;
+mod entry;
+mod error;
+mod index;
+mod invalidate;
+mod keys;
+mod provider;
+mod query;
+mod schema;
+
+pub use config::RedisConfig;
+pub use index::Capabilities;
+pub use provider::RedisSemanticCacheProvider;
+pub use schema::{Algorithm, DEFAULT_SCHEMA_FILE, FieldKind, IndexField, IndexSchema, VectorField};

@@ -1,0 +1,229 @@
+//! What is asked of Redis and what it answers, as pure functions.
+
+use memory_core::{Embedding, Scope, Timestamp};
+use redis::{Cmd, Value};
+
+use crate::entry::{ENTRY, EXPIRES, GROUP, LINKS, SCOPE, blob};
+use crate::keys::scope_tags;
+use crate::schema::{Algorithm, VectorField};
+
+/// How many of the nearest entries are tried: the guard may refuse the first and let the second pass.
+pub(crate) const TRIED: usize = 8;
+
+const DISTANCE: &str = "_distance";
+const VECTOR: &str = "vector";
+
+/// An entry that a search found.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Found {
+    pub similarity: f32,
+    /// The entry as JSON.
+    pub document: Vec<u8>,
+    pub key: String,
+}
+
+/// Reads the entry at a key.
+pub(crate) fn exact(key: &str) -> Cmd {
+    let mut command = redis::cmd("HGET");
+    command.arg(key).arg(ENTRY);
+    command
+}
+
+/// The entries of a group nearest to a vector, unexpired at `now`.
+pub(crate) fn nearest(
+    index: &str,
+    group: &str,
+    vector: &VectorField,
+    embedding: &Embedding,
+    now: Timestamp,
+    timeout_ms: u64,
+) -> Cmd {
+    let effort = match vector.algorithm {
+        Algorithm::Flat => String::new(),
+        Algorithm::Hnsw { ef_runtime, .. } => format!(" EF_RUNTIME {ef_runtime}"),
+    };
+    let query = format!(
+        "(@{GROUP}:{{{group}}} {})=>[KNN {TRIED} @{} ${VECTOR}{effort} AS {DISTANCE}]",
+        unexpired(now),
+        vector.name
+    );
+    let mut command = redis::cmd("FT.SEARCH");
+    command.arg(index).arg(query).arg("RETURN").arg(2).arg(DISTANCE).arg(ENTRY).arg("LIMIT").arg(0).arg(TRIED);
+    command.arg("TIMEOUT").arg(timeout_ms.max(1));
+    command.arg("PARAMS").arg(2).arg(VECTOR).arg(blob(embedding.values())).arg("DIALECT").arg(2);
+    command
+}
+
+/// The entries inside a scope that are unexpired at `now` and, where links are given, have one of them.
+pub(crate) fn selection(scope: &Scope, links: &[String], now: Timestamp) -> String {
+    let mut parts: Vec<String> = scope_tags(scope).map(|tag| format!("@{SCOPE}:{{{tag}}}")).collect();
+    if !links.is_empty() {
+        parts.push(format!("@{LINKS}:{{{}}}", links.join("|")));
+    }
+    parts.push(unexpired(now));
+    parts.join(" ")
+}
+
+/// The keys of a selection, at most `limit`, and how many there are.
+pub(crate) fn keys_of(index: &str, selection: &str, limit: usize, timeout_ms: u64) -> Cmd {
+    let mut command = redis::cmd("FT.SEARCH");
+    command.arg(index).arg(selection).arg("NOCONTENT").arg("LIMIT").arg(0).arg(limit);
+    command.arg("TIMEOUT").arg(timeout_ms.max(1)).arg("DIALECT").arg(2);
+    command
+}
+
+fn unexpired(now: Timestamp) -> String {
+    format!("@{EXPIRES}:[({} +inf]", now.timestamp_millis())
+}
+
+/// The entries that [`nearest`] found, nearest first. An entry that expired while it was found is left out.
+///
+/// # Errors
+/// What in the answer is not as it should be.
+pub(crate) fn read_nearest(answer: Value) -> Result<Vec<Found>, String> {
+    let Value::Array(items) = answer else { return Err("FT.SEARCH did not answer with a list".into()) };
+    let mut items = items.into_iter().skip(1);
+    let mut found = Vec::new();
+    while let (Some(key), Some(fields)) = (items.next(), items.next()) {
+        let Value::Array(fields) = fields else { continue };
+        let (mut distance, mut document) = (None, None);
+        let mut fields = fields.into_iter();
+        while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
+            match (text(&name), value) {
+                (Some(DISTANCE), value) => distance = text(&value).and_then(|text| text.parse::<f32>().ok()),
+                (Some(ENTRY), Value::BulkString(json)) => document = Some(json),
+                _ => {}
+            }
+        }
+        let (Some(distance), Some(document), Some(key)) = (distance, document, text(&key)) else { continue };
+        // Slightly under 0 for equal vectors.
+        found.push(Found { similarity: (1.0 - distance).clamp(-1.0, 1.0), document, key: key.to_owned() });
+    }
+    // Redis gives them in no order.
+    found.sort_by(|a, b| b.similarity.total_cmp(&a.similarity).then_with(|| a.key.cmp(&b.key)));
+    Ok(found)
+}
+
+/// The keys that [`keys_of`] found, and how many there are in all.
+///
+/// # Errors
+/// What in the answer is not as it should be.
+pub(crate) fn read_keys(answer: &Value) -> Result<(u64, Vec<String>), String> {
+    let wrong = || "FT.SEARCH did not answer with a count and keys".to_owned();
+    let Value::Array(items) = answer else { return Err(wrong()) };
+    let Some(Value::Int(total)) = items.first() else { return Err(wrong()) };
+    let keys = items[1..].iter().filter_map(text).map(str::to_owned).collect();
+    Ok((u64::try_from(*total).map_err(|_| wrong())?, keys))
+}
+
+/// A value as text, if it is.
+pub(crate) fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// A command as it would be typed, for snapshots.
+#[cfg(test)]
+pub(crate) fn shown(command: &Cmd) -> String {
+    let words = command.args_iter().map(|argument| match argument {
+        redis::Arg::Simple(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) if text.chars().all(|c| !c.is_control()) => text.to_owned(),
+            _ => format!("<{} bytes>", bytes.len()),
+        },
+        _ => "<cursor>".to_owned(),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use memory_core::EmbeddingSpace;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::keys::{Keys, label_tag};
+    use crate::schema::IndexSchema;
+
+    fn now() -> Timestamp {
+        Timestamp::from_timestamp_millis(1_780_315_200_000).unwrap()
+    }
+
+    #[test]
+    fn commands_are_the_common_subset() {
+        let space = Arc::new(EmbeddingSpace::new("m", "1", 2).unwrap());
+        let embedding = Embedding::new(space, vec![0.6, 0.8]).unwrap();
+        let scope = Scope::tenant("acme").unwrap().with_user("ann").unwrap();
+        let hnsw = IndexSchema::sized(2, 100_000).vector;
+        let flat = IndexSchema::sized(2, 100).vector;
+        insta::assert_snapshot!(
+            [
+                shown(&exact("p:1:{00}:e:0abc")),
+                shown(&nearest("i:1:{00}", "0abc", &hnsw, &embedding, now(), 50)),
+                shown(&nearest("i:1:{00}", "0abc", &flat, &embedding, now(), 50)),
+                shown(&keys_of("i:1:{00}", &selection(&scope, &[label_tag("x")], now()), 10, 1000)),
+            ].join("\n"),
+            @"
+        HGET p:1:{00}:e:0abc _entry
+        FT.SEARCH i:1:{00} (@_group:{0abc} @_expires:[(1780315200000 +inf])=>[KNN 8 @prompt_vector $vector EF_RUNTIME 100 AS _distance] RETURN 2 _distance _entry LIMIT 0 8 TIMEOUT 50 PARAMS 2 vector <8 bytes> DIALECT 2
+        FT.SEARCH i:1:{00} (@_group:{0abc} @_expires:[(1780315200000 +inf])=>[KNN 8 @prompt_vector $vector AS _distance] RETURN 2 _distance _entry LIMIT 0 8 TIMEOUT 50 PARAMS 2 vector <8 bytes> DIALECT 2
+        FT.SEARCH i:1:{00} @_scope:{tbb7fdb40e0deec734b06f04f72c90df3} @_scope:{ue8ff67337868178e77f9e0fbed27f975} @_links:{l3ae7d805f6789a6402acb70ad4096a85} @_expires:[(1780315200000 +inf] NOCONTENT LIMIT 0 10 TIMEOUT 1000 DIALECT 2
+        "
+        );
+    }
+
+    #[test]
+    fn answers_are_read_nearest_first() {
+        let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let answer = Value::Array(vec![
+            Value::Int(4),
+            bulk("far"),
+            Value::Array(vec![bulk("_distance"), bulk("0.5"), bulk("_entry"), bulk("{}")]),
+            bulk("same"),
+            Value::Array(vec![bulk("_entry"), bulk("{1}"), bulk("_distance"), bulk("-1.19209289551e-07")]),
+            bulk("expired"),
+            Value::Nil,
+            bulk("no entry"),
+            Value::Array(vec![bulk("_distance"), bulk("0.1")]),
+        ]);
+        let found = read_nearest(answer).unwrap();
+        let found: Vec<_> = found.iter().map(|found| (found.key.as_str(), found.similarity)).collect();
+        assert_eq!(found, [("same", 1.0), ("far", 0.5)]);
+        assert!(read_nearest(Value::Array(vec![Value::Int(0)])).unwrap().is_empty());
+        assert!(read_nearest(Value::Okay).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn text_of_callers_never_reaches_a_query(tenant in "\\PC{1,20}", user in "\\PC{1,20}", label in "\\PC{1,20}") {
+            let scope = Scope::tenant(tenant).unwrap().with_user(user).unwrap();
+            let query = selection(&scope, &[label_tag(&label)], now());
+            prop_assert_eq!(
+                shape(&query),
+                "@_scope:{tH} @_scope:{uH} @_links:{lH} @_expires:[(1780315200000 +inf]"
+            );
+            let space = EmbeddingSpace::new("m", "1", 2).unwrap();
+            let keys = Keys::new(&IndexSchema::sized(2, 1), 1, &space);
+            let group = keys.group(&scope, memory_core::Fingerprint([0; 32]));
+            prop_assert_eq!(shape(&group.tag), "H");
+            prop_assert_eq!(shape(&keys.entry(&group, &label)), "agent_memory:1:{00}:e:H");
+        }
+    }
+
+    /// The text with every run of 32 hexadecimal digits as `H`.
+    fn shape(text: &str) -> String {
+        let mut shape = String::new();
+        let mut rest = text;
+        while let Some(c) = rest.chars().next() {
+            let digits = rest.bytes().take_while(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte)).count();
+            let (taken, shown) = if digits == 32 { (32, "H") } else { (c.len_utf8(), &rest[..c.len_utf8()]) };
+            shape.push_str(shown);
+            rest = &rest[taken..];
+        }
+        shape
+    }
+}

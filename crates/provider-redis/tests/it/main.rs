@@ -1,0 +1,11 @@
+//! The Redis provider against its contract and against what happens to servers, on a real Redis.
+
+mod contract;
+mod expiry;
+mod faults;
+mod hostile;
+mod index;
+mod isolation;
+mod large;
+mod round_trips;
+mod support;

@@ -1,0 +1,98 @@
+//! What the tests share: a server, an index of their own, and a connection beside the provider's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use memory_core::{
+    CacheLookup, CacheMode, CachePolicy, CacheRequest, Compatibility, Embedding, Fingerprint, Metadata, NewCacheEntry,
+    Scope, SemanticCache,
+};
+use memory_testkit::services::{self, Service};
+use memory_testkit::{TestClock, make};
+use provider_redis::{IndexSchema, RedisConfig, RedisSemanticCacheProvider};
+
+/// A place of its own on a shared server.
+pub struct Home {
+    pub url: String,
+    pub name: String,
+    pub clock: TestClock,
+}
+
+impl Home {
+    /// `None` where there is no server, which was said.
+    pub fn new() -> Option<Self> {
+        services::url(Service::Redis).map(Self::at)
+    }
+
+    pub fn at(url: String) -> Self {
+        Self { url, name: format!("test-{}", make::id().as_uuid().simple()), clock: TestClock::new() }
+    }
+
+    pub fn schema(&self) -> IndexSchema {
+        let mut schema = IndexSchema::sized(make::DIMENSIONS, 100_000);
+        (schema.name, schema.prefix) = (self.name.clone(), self.name.clone());
+        schema
+    }
+
+    pub fn config(&self) -> RedisConfig {
+        let mut config = RedisConfig::new(&self.url, make::space("testkit")).with_clock(Arc::new(self.clock.clone()));
+        config.index_schema = Some(self.schema());
+        // Tests share the processor with others; those of the deadline set it themselves.
+        config.deadline = Duration::from_secs(5);
+        config.write_deadline = Duration::from_secs(5);
+        config
+    }
+
+    pub async fn open(&self) -> RedisSemanticCacheProvider {
+        RedisSemanticCacheProvider::connect(self.config()).await.expect("connect")
+    }
+
+    pub async fn direct(&self) -> redis::aio::MultiplexedConnection {
+        let client = redis::Client::open(self.url.as_str()).expect("a URL");
+        client.get_multiplexed_async_connection().await.expect("a connection")
+    }
+}
+
+pub const HOUR: Duration = Duration::from_secs(3600);
+pub const THRESHOLD_ONLY: CachePolicy = CachePolicy { threshold: 0.85, mode: CacheMode::Threshold };
+
+pub fn fingerprint() -> Fingerprint {
+    Compatibility::default().fingerprint()
+}
+
+pub fn vector(seed: u64) -> Embedding {
+    make::embedding(&make::space("testkit"), seed)
+}
+
+pub fn entry(scope: &Scope, prompt: &str, response: &str, seed: Option<u64>) -> NewCacheEntry {
+    NewCacheEntry {
+        scope: scope.clone(),
+        prompt: prompt.into(),
+        response: response.into(),
+        fingerprint: fingerprint(),
+        embedding: seed.map(vector),
+        depends_on: Vec::new(),
+        tags: Vec::new(),
+        metadata: Metadata::new(),
+        ttl: HOUR,
+    }
+}
+
+/// A request by the exact prompt and, with a seed, by a vector at 0.95 to that seed's.
+pub fn request(scope: &Scope, prompt: &str, near: Option<u64>) -> CacheRequest {
+    CacheRequest {
+        scope: scope.clone(),
+        prompt: prompt.into(),
+        fingerprint: fingerprint(),
+        embedding: near.map(|seed| make::embedding_near(&vector(seed), 0.95, 7)),
+        policy: THRESHOLD_ONLY,
+    }
+}
+
+/// The response, if it is a hit.
+pub async fn answer(cache: &RedisSemanticCacheProvider, request: &CacheRequest) -> memory_core::Result<Option<String>> {
+    Ok(match cache.lookup(request).await? {
+        CacheLookup::Hit(hit) => Some(hit.entry.response),
+        CacheLookup::Miss(_) => None,
+    })
+}

@@ -11,7 +11,7 @@ use crate::weights::Weights;
 use crate::wordpiece::WordPiece;
 
 static BUILT_IN_MODEL: &[u8] = include_bytes!("../assets/static-256/model.safetensors");
-static BUILT_IN_VOCAB: &[u8] = include_bytes!("../assets/static-256/vocab.txt");
+pub(crate) static BUILT_IN_VOCAB: &[u8] = include_bytes!("../assets/static-256/vocab.txt");
 
 /// After so many bytes of text a batch lets other tasks run: about a millisecond of work.
 const BYTES_BEFORE_YIELD: usize = 64 * 1024;
@@ -94,7 +94,11 @@ impl StaticEmbedder {
         let Model { space, tokenizer, weights } = &*self.model;
         // The sum has the direction of the mean, and the length is made 1 anyway.
         let mut sums = vec![0.0; space.dimensions];
-        tokenizer.visit(text, |id| weights.add_row(id, &mut sums));
+        tokenizer.visit(text, |id| {
+            if let Some(id) = id {
+                weights.add_row(id, &mut sums);
+            }
+        });
         if sums.iter().all(|&sum| sum == 0.0) {
             sums = direction_of_unknown(text, space.dimensions);
         }
@@ -105,7 +109,7 @@ impl StaticEmbedder {
     #[must_use]
     pub fn token_ids(&self, text: &str) -> Vec<u32> {
         let mut ids = Vec::new();
-        self.model.tokenizer.visit(text, |id| ids.push(id));
+        self.model.tokenizer.visit(text, |id| ids.extend(id));
         ids
     }
 }
@@ -146,7 +150,7 @@ fn revision(model: &[u8], vocab: &[u8]) -> String {
 }
 
 /// A direction that depends on nothing but the normalised text.
-fn direction_of_unknown(text: &str, dimensions: usize) -> Vec<f32> {
+pub(crate) fn direction_of_unknown(text: &str, dimensions: usize) -> Vec<f32> {
     let mut bytes = vec![0; dimensions];
     blake3::Hasher::new().update(memory_core::text::normalize(text).as_bytes()).finalize_xof().fill(&mut bytes);
     // The half makes the values symmetric around zero, and none of them zero.

@@ -2,10 +2,12 @@
 //!
 //! - [`StaticEmbedder`] is a table of word pieces inside the binary. It needs no network and takes a few microseconds
 //!   for a short text. It is the default.
+//! - [`MiniLmEmbedder`] is a transformer, run in this process out of one file that the caller names. It takes a few
+//!   milliseconds, and tells apart what the table cannot: the semantic cache asks for it.
 //! - [`OpenAiEmbedder`] asks a server that speaks OpenAI's `/v1/embeddings`, near or far. [`OpenAiConfig`] holds its
 //!   settings.
 //!
-//! Both are a [`memory_core::Embedder`], so whoever uses one does not know which it is:
+//! All are a [`memory_core::Embedder`], so whoever uses one does not know which it is:
 //!
 //! ```
 //! use embedders::StaticEmbedder;
@@ -25,11 +27,13 @@
 //!
 //! Vectors of two embedders are never compared: each is of its own [`memory_core::EmbeddingSpace`].
 
+mod minilm;
 mod openai;
 mod static_model;
 mod weights;
 mod wordpiece;
 
+pub use minilm::MiniLmEmbedder;
 pub use openai::{OpenAiConfig, OpenAiEmbedder};
 pub use secrecy::SecretString;
 pub use static_model::StaticEmbedder;

@@ -2,6 +2,7 @@
 //! one against a server in this process.
 #![expect(clippy::unwrap_used, reason = "test helpers are tests too")]
 
+mod minilm;
 mod openai;
 mod server;
 mod static_model;

@@ -36,7 +36,7 @@ enum Command {
     ///
     /// `cargo xtask bench recall --help` tells what each one takes.
     Bench(bench::Args),
-    /// Make the built-in embedding model again, from packages alone
+    /// Make the built-in embedding model again, from packages alone; or place the one that is not built in
     Assets(assets::Args),
 }
 

@@ -1,15 +1,18 @@
 //! Every flag and environment variable of the server, read and checked once.
 
+mod cache_embedder;
+
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use memory_core::cache::{DEFAULT_TTL, MAX_TTL};
-use memory_core::manager::DEFAULT_CACHE_THRESHOLD;
 use memory_core::{Error, MAX_DIMENSIONS, Result, Scope};
 use secrecy::SecretString;
+
+pub use cache_embedder::{CacheEmbedderKind, CacheEmbedderSettings};
 
 /// The address the server listens on unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7070";
@@ -63,10 +66,21 @@ pub struct ServerArgs {
     #[arg(long, env = "ORCHESTRA_EMBEDDER_SEND_DIMENSIONS")]
     pub embedder_send_dimensions: bool,
 
+    /// What the semantic cache compares prompts by. What was filed by another model is served to the same prompt only.
+    #[arg(long, env = "ORCHESTRA_CACHE_EMBEDDER", value_name = "KIND", default_value = "auto")]
+    pub cache_embedder: CacheEmbedderKind,
+
+    /// The folder of models; minilm-int8 is in the folder minilm-int8 of it.
+    ///
+    /// Default: the first that has it of: models in the data folder, models beside this program, and the target/assets
+    /// of a checkout, where `cargo xtask assets minilm-int8` places it.
+    #[arg(long, env = "ORCHESTRA_MODELS", value_name = "DIR")]
+    pub models: Option<PathBuf>,
+
     /// How alike two prompts must be, as a cosine similarity, before the semantic cache may give the answer of one to
     /// the other. The guard checks numbers, names, negations and opposites on top of it.
     ///
-    /// The threshold belongs to the model. Default: 0.85, and 0.90 with the built-in model.
+    /// The threshold belongs to the model. Default: 0.85, and 0.90 with static-256.
     #[arg(long, env = "ORCHESTRA_CACHE_THRESHOLD", value_name = "SIMILARITY", allow_negative_numbers = true)]
     pub cache_threshold: Option<f32>,
 
@@ -175,6 +189,8 @@ pub struct Settings {
     pub tenant: String,
     /// What makes the vectors.
     pub embedder: EmbedderSettings,
+    /// What makes the vectors of cached prompts.
+    pub cache_embedder: CacheEmbedderSettings,
     /// The least cosine similarity of a semantic cache hit.
     pub cache_threshold: f32,
     /// How long a cached answer lives unless its writer says otherwise.
@@ -245,15 +261,22 @@ impl Limits {
 }
 
 impl Settings {
-    /// Checks the flags and reads what is left to the environment: the embedder's key and the home folder.
+    /// Checks the flags and reads what is left to the environment: the embedder's key, the home folder, and where models
+    /// are.
     ///
     /// # Errors
     /// [`Error::Invalid`], naming the flag, what was given and what is allowed.
     pub fn from_args(args: ServerArgs) -> Result<Self> {
-        Self::from_args_and_environment(args, |name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let program = std::env::current_exe().ok();
+        Self::from_args_and_environment(args, variable, program.as_deref())
     }
 
-    fn from_args_and_environment(args: ServerArgs, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+    fn from_args_and_environment(
+        args: ServerArgs,
+        variable: impl Fn(&str) -> Option<String>,
+        program: Option<&Path>,
+    ) -> Result<Self> {
         let data = match args.data {
             Some(data) => data,
             None => default_data(&variable)?,
@@ -278,10 +301,9 @@ impl Settings {
                 api_key: variable(EMBEDDER_API_KEY).map(SecretString::from),
             },
         };
-        let cache_threshold = args.cache_threshold.unwrap_or(match embedder {
-            EmbedderSettings::BuiltIn => BUILT_IN_CACHE_THRESHOLD,
-            EmbedderSettings::OpenAi { .. } => DEFAULT_CACHE_THRESHOLD,
-        });
+        let folders = cache_embedder::model_folders(args.models, &data, program);
+        let cache_embedder = CacheEmbedderSettings::choose(args.cache_embedder, &folders)?;
+        let cache_threshold = args.cache_threshold.unwrap_or_else(|| cache_embedder.threshold(&embedder));
         if !(-1.0..=1.0).contains(&cache_threshold) {
             return Err(Error::invalid("cache-threshold", cache_threshold, "-1.0 to 1.0, a cosine similarity"));
         }
@@ -291,6 +313,7 @@ impl Settings {
             listen: args.listen,
             tenant: args.tenant,
             embedder,
+            cache_embedder,
             cache_threshold,
             cache_ttl: Duration::from_secs(ttl_seconds),
             limits: Limits {
@@ -314,7 +337,7 @@ impl Settings {
         })
     }
 
-    /// The settings of a server that was told nothing but its data folder.
+    /// The settings of a server that was told nothing but its data folder, and finds no model in a file.
     #[must_use]
     pub fn for_data(data: impl Into<PathBuf>) -> Self {
         Self {
@@ -322,6 +345,7 @@ impl Settings {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             tenant: "default".into(),
             embedder: EmbedderSettings::BuiltIn,
+            cache_embedder: CacheEmbedderSettings::OfMemories,
             cache_threshold: BUILT_IN_CACHE_THRESHOLD,
             cache_ttl: DEFAULT_TTL,
             limits: Limits::DEFAULT,
@@ -380,11 +404,12 @@ mod tests {
 
     fn settings(flags: &[&str]) -> Result<Settings> {
         let args = Command::try_parse_from([&["orchestra"], flags].concat()).unwrap().server;
-        Settings::from_args_and_environment(args, |name| match name {
+        let variable = |name: &str| match name {
             "HOME" => Some("/home/ann".into()),
             EMBEDDER_API_KEY => Some("sk-secret".into()),
             _ => None,
-        })
+        };
+        Settings::from_args_and_environment(args, variable, None)
     }
 
     #[test]
@@ -398,7 +423,7 @@ mod tests {
     #[test]
     fn a_remote_embedder_has_the_general_threshold_and_hides_its_key() {
         let settings = settings(&["--embedder", "openai", "--embedder-url", "http://localhost:1234/v1"]).unwrap();
-        assert_eq!(settings.cache_threshold, DEFAULT_CACHE_THRESHOLD);
+        assert_eq!(settings.cache_threshold, 0.85);
         let debug = format!("{settings:?}");
         assert!(debug.contains("http://localhost:1234/v1\"") && !debug.contains("secret"), "{debug}");
     }

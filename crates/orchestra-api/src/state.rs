@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use embedders::{OpenAiConfig, OpenAiEmbedder, StaticEmbedder};
+use embedders::{MiniLmEmbedder, OpenAiConfig, OpenAiEmbedder, StaticEmbedder};
 use memory_core::{CacheMode, CachePolicy, Embedder, MemoryId, MemoryStore, Scope, SemanticCache, TieredMemoryManager};
 use provider_embedded::{EmbeddedConfig, EmbeddedProvider};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::{EmbedderSettings, MediumTermProvider, Settings, ShortTermProvider};
+use crate::config::{CacheEmbedderSettings, EmbedderSettings, MediumTermProvider, Settings, ShortTermProvider};
 
 /// How many requests are worked on at once; more wait for their turn.
 const MAX_IN_FLIGHT: u32 = 512;
@@ -39,15 +39,23 @@ impl AppState {
         let data = &settings.data;
         make_private_folder(data).with_context(|| format!("cannot make the data folder {}", data.display()))?;
         let embedder = embedder(&settings.embedder)?;
+        // Reading a model takes a while, which is as long as opening the memory.
+        let (cache_embedder, memories_embedder) = (settings.cache_embedder.clone(), embedder.clone());
+        let cache_embedder =
+            tokio::task::spawn_blocking(move || self::cache_embedder(&cache_embedder, memories_embedder));
         let MediumTermProvider::Embedded = settings.medium_term_provider;
         let mut config = EmbeddedConfig::new(settings.database());
         config.max_size_bytes = settings.limits.data_bytes;
         let provider = EmbeddedProvider::open(config).await?;
+        let cache_embedder = cache_embedder.await.context("the cache's embedder cannot be set up")??;
+        let (space, threshold) = (cache_embedder.space(), settings.cache_threshold);
+        tracing::info!(cache_embedder = %space, threshold, "cache embedder chosen");
         let store: Arc<dyn MemoryStore> = Arc::new(provider.clone());
         let mut manager = TieredMemoryManager::builder(chrono::Utc::now, || MemoryId::from(uuid::Uuid::now_v7()))
             .medium_term_provider(store)
             .long_term_enabled(settings.long_term_enabled)
             .embedder(embedder)
+            .cache_embedder(cache_embedder)
             .cache_policy(CachePolicy { threshold: settings.cache_threshold, mode: CacheMode::default() })
             .cache_ttl(settings.cache_ttl);
         if settings.short_term_provider == ShortTermProvider::Embedded {
@@ -141,5 +149,16 @@ fn embedder(settings: &EmbedderSettings) -> anyhow::Result<Arc<dyn Embedder>> {
             config.api_key.clone_from(api_key);
             Arc::new(OpenAiEmbedder::from_config(config).context("the embedder cannot be set up")?)
         }
+    })
+}
+
+fn cache_embedder(
+    settings: &CacheEmbedderSettings,
+    of_memories: Arc<dyn Embedder>,
+) -> memory_core::Result<Arc<dyn Embedder>> {
+    Ok(match settings {
+        CacheEmbedderSettings::OfMemories => of_memories,
+        CacheEmbedderSettings::BuiltIn => Arc::new(StaticEmbedder::built_in()),
+        CacheEmbedderSettings::MiniLm(folder) => Arc::new(MiniLmEmbedder::open(folder)?),
     })
 }

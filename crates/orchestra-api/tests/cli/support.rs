@@ -36,6 +36,8 @@ impl Orchestra {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = bare(arguments);
         command.env("ORCHESTRA_DATA", self.data()).current_dir(self.folder());
+        // Not minilm-int8, which is there on some machines only.
+        command.env("ORCHESTRA_CACHE_EMBEDDER", "static-256");
         command
     }
 

@@ -1,6 +1,8 @@
 //! `/v1/cache`.
 
-use orchestra_api::config::ShortTermProvider;
+use std::path::{Path, PathBuf};
+
+use orchestra_api::config::{CacheEmbedderSettings, ShortTermProvider};
 use serde_json::{Value, json};
 
 use crate::Api;
@@ -100,4 +102,39 @@ async fn without_a_cache_every_lookup_is_a_miss() {
     assert_eq!(stored, json!({"id": null, "expires_at": null}));
     assert_eq!(lookup(&api, json!({"prompt": "p"})).await["hit"], false);
     assert_eq!(api.get("/v1/stats").await.ok(200)["short_term_provider"], "none");
+}
+
+/// Where minilm-int8 is; a word on stderr where it is not, or a failure when `MEMORY_TEST_REQUIRE` names it.
+fn minilm() -> Option<PathBuf> {
+    let models = std::env::var_os("ORCHESTRA_MODELS").map(PathBuf::from);
+    let models = models.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/assets"));
+    let folder = models.join("minilm-int8");
+    if folder.exists() {
+        return Some(folder);
+    }
+    let required = std::env::var("MEMORY_TEST_REQUIRE").unwrap_or_default();
+    assert!(!required.split(',').any(|name| ["minilm", "all"].contains(&name.trim())), "minilm-int8 is not there");
+    eprintln!("skipped: minilm-int8 is not there; `cargo xtask assets minilm-int8` places it");
+    None
+}
+
+#[tokio::test]
+async fn the_transformer_serves_a_paraphrase_at_its_own_threshold() {
+    let Some(folder) = minilm() else { return };
+    let api = Api::with(|settings| {
+        settings.cache_embedder = CacheEmbedderSettings::MiniLm(folder);
+        settings.cache_threshold = 0.85;
+    })
+    .await;
+    let stats = api.get("/v1/stats").await.ok(200);
+    assert_eq!(stats["cache_embedder"], "minilm-int8@b2a68b34a45c/384");
+    assert!(stats["embedder"].as_str().unwrap().starts_with("static-256@"), "memories keep their own model");
+    api.post("/v1/cache/entries", &json!({"prompt": "How do I turn on dark mode?", "response": "In the settings."}))
+        .await
+        .ok(201);
+    let asked = async |prompt: &str| api.post("/v1/cache/lookup", &json!({ "prompt": prompt })).await.ok(200);
+    let served = asked("How can I turn on dark mode?").await;
+    assert_eq!((&served["hit"], &served["response"]), (&json!(true), &json!("In the settings.")), "{served:#}");
+    assert_eq!(asked("How do I turn off dark mode?").await["hit"], false);
+    assert_eq!(asked("How do I bake bread?").await["hit"], false);
 }

@@ -26,6 +26,7 @@ impl Server {
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .env("ORCHESTRA_LOG", "warn")
+            .env("ORCHESTRA_CACHE_EMBEDDER", "static-256")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&said).unwrap())

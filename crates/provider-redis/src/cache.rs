@@ -37,7 +37,7 @@ impl SemanticCache for RedisSemanticCacheProvider {
         }
         let counters = self.inner.counters.tenant(request.scope.tenant_name());
         let found = self.look_up(request).await;
-        counters.count(found.as_ref().ok());
+        counters.count(found.as_ref().ok(), request.embedding.is_some());
         found
     }
 

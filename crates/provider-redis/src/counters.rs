@@ -27,8 +27,9 @@ impl Counters {
 }
 
 impl TenantCounters {
-    /// Counts a lookup; `None` is one that Redis did not answer.
-    pub(crate) fn count(&self, found: Option<&CacheLookup>) {
+    /// Counts a lookup; `None` is one that Redis did not answer. The look for the exact prompt alone that finds nothing is
+    /// not a miss: the look by meaning is still to come.
+    pub(crate) fn count(&self, found: Option<&CacheLookup>, by_meaning: bool) {
         let add = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
         match found {
             Some(CacheLookup::Hit(hit)) => {
@@ -37,6 +38,7 @@ impl TenantCounters {
                     HitKind::Semantic => &self.semantic_hits,
                 });
             }
+            Some(CacheLookup::Miss(_)) if !by_meaning => {}
             Some(CacheLookup::Miss(near)) => {
                 add(&self.misses);
                 if matches!(near, Some(near) if matches!(near.refused, Refused::Guard(_))) {

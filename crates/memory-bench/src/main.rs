@@ -7,6 +7,7 @@ mod cache;
 mod corpus;
 mod embed;
 mod locomo;
+mod models;
 mod recall;
 mod report;
 mod search;
@@ -28,7 +29,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// How long the built-in embedder takes for a text, tokeniser included, on one core
+    /// How long the embedders take for a text, tokeniser included, on one core
     Embed(embed::Args),
     /// How long an exact search takes, beside a plain read of the same bytes and other ways to search
     Search(search::Args),

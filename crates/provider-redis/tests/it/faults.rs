@@ -10,19 +10,13 @@ use memory_testkit::make;
 use memory_testkit::services::{self, Service};
 use provider_redis::RedisSemanticCacheProvider;
 
-use crate::support::{Home, answer, entry, request};
+use crate::support::{Home, answer, entry, is_full_campaign, request};
 
 const RECOVERY: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_redis_is_a_miss_and_comes_back() {
-    killed_under_load(4).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "half a minute: the full 20 rounds"]
-async fn a_redis_killed_twenty_times_is_a_miss_and_comes_back() {
-    killed_under_load(20).await;
+    killed_under_load(if is_full_campaign() { 20 } else { 4 }).await;
 }
 
 #[derive(Default)]

@@ -6,7 +6,7 @@ use memory_core::{CacheRequest, Compatibility, Embedding, NewCacheEntry, Scope, 
 use memory_testkit::make;
 use provider_redis::RedisSemanticCacheProvider;
 
-use crate::support::{Home, answer, entry, request, vector};
+use crate::support::{Home, answer, entry, is_full_campaign, request, vector};
 
 const TENANTS: usize = 1000;
 const TASKS: usize = 32;
@@ -14,13 +14,7 @@ const PROMPT: &str = "What is the balance?";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_is_served_anothers_answer() {
-    isolation(10_000).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a minute: the full 100,000 lookups"]
-async fn nobody_is_served_anothers_answer_in_100_000_lookups() {
-    isolation(100_000).await;
+    isolation(if is_full_campaign() { 100_000 } else { 10_000 }).await;
 }
 
 /// One who asks: tenants differ by name; within a tenant scope, fingerprint and embedding space differ.

@@ -96,3 +96,8 @@ pub async fn answer(cache: &RedisSemanticCacheProvider, request: &CacheRequest) 
         CacheLookup::Miss(_) => None,
     })
 }
+
+/// Whether `MEMORY_TEST_FULL` asks for the campaigns at their full length.
+pub fn is_full_campaign() -> bool {
+    std::env::var_os("MEMORY_TEST_FULL").is_some_and(|value| value == "1")
+}

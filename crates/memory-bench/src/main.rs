@@ -4,6 +4,7 @@
 //! times.
 
 mod cache;
+mod cache_redis;
 mod corpus;
 mod embed;
 mod locomo;
@@ -39,6 +40,8 @@ enum Command {
     Write(write::Args),
     /// How often the semantic cache is right: the threshold alone beside the threshold with the guard
     Cache(cache::Args),
+    /// How fast the semantic cache on Redis is, beside the least that can be sent to the same Redis
+    CacheRedis(cache_redis::Args),
 }
 
 #[tokio::main]
@@ -50,6 +53,7 @@ async fn main() -> Result<()> {
         Command::Recall(args) => recall::run(&args).await?,
         Command::Write(args) => write::run(&args).await?,
         Command::Cache(args) => cache::run(&args)?,
+        Command::CacheRedis(args) => cache_redis::run(&args).await?,
     };
     report.print(cli.json)
 }

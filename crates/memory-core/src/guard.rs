@@ -26,6 +26,7 @@ mod numbers;
 mod quantity;
 mod question;
 mod roles;
+mod scripts;
 mod tokens;
 mod units;
 mod word_order;
@@ -76,18 +77,21 @@ pub struct GuardRefusal {
 /// Symmetric in whether it refuses, and blind to case, spacing and closing punctuation. Takes some ten microseconds for
 /// short prompts and grows with their length. Checks that need English words are skipped for other languages.
 pub fn compare(asked: &str, cached: &str) -> Vec<GuardRefusal> {
+    let (asked_text, cached_text) = (asked, cached);
     let (asked, cached) = (tokens::read(asked), tokens::read(cached));
-    if is_same_wording(&asked, &cached) {
-        return Vec::new();
+    let mut refusals = Vec::new();
+    let same_words = is_same_wording(&asked, &cached);
+    scripts::check(asked_text, cached_text, same_words, &mut refusals);
+    if same_words {
+        return refusals;
     }
     let pair = Alignment::new(asked, cached);
-    let mut refusals = Vec::new();
     let mut negations = Vec::new();
     negation::check(&pair, &mut negations);
     let denial_only = antonyms::check(&pair, &mut refusals);
     if denial_only && !negations.is_empty() {
         // "not safe" is "unsafe": the two refusals say the same of each other.
-        refusals.clear();
+        refusals.retain(|refusal| refusal.check != GuardCheck::Antonym);
         negations.clear();
     }
     refusals.append(&mut negations);

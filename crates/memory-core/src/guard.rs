@@ -77,6 +77,16 @@ pub struct GuardRefusal {
 /// Symmetric in whether it refuses, and blind to case, spacing and closing punctuation. Takes some ten microseconds for
 /// short prompts and grows with their length. Checks that need English words are skipped for other languages.
 pub fn compare(asked: &str, cached: &str) -> Vec<GuardRefusal> {
+    let refusals = compare_one_way(asked, cached);
+    if !refusals.is_empty() {
+        return refusals;
+    }
+    // Tokens are paired first with first, so repeated words can pair otherwise the other way round.
+    let swapped = compare_one_way(cached, asked).into_iter();
+    swapped.map(|GuardRefusal { check, asked, cached }| GuardRefusal { check, asked: cached, cached: asked }).collect()
+}
+
+fn compare_one_way(asked: &str, cached: &str) -> Vec<GuardRefusal> {
     let (asked_text, cached_text) = (asked, cached);
     let (asked, cached) = (tokens::read(asked), tokens::read(cached));
     let mut refusals = Vec::new();

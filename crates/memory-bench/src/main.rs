@@ -57,3 +57,13 @@ async fn main() -> Result<()> {
     };
     report.print(cli.json)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}

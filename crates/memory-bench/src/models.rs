@@ -7,6 +7,7 @@ use embedders::MiniLmEmbedder;
 
 /// Where models are.
 #[derive(clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// The folder of models, for minilm-int8; `cargo xtask assets minilm-int8` places it
     #[arg(long, env = "ORCHESTRA_MODELS", value_name = "DIR", default_value = "target/assets")]

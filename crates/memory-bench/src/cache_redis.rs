@@ -183,7 +183,9 @@ impl Bench {
         let mut connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
         let indexes: Vec<String> = redis::cmd("FT._LIST").query_async(&mut connection).await?;
         let index = indexes.into_iter().next().context("the provider made an index")?;
-        let key: String = redis::cmd("RANDOMKEY").query_async(&mut connection).await?;
+        let keys: (u64, Vec<String>) =
+            redis::cmd("SCAN").arg(0).arg("MATCH").arg("*:e:*").query_async(&mut connection).await?;
+        let key = keys.1.into_iter().next().context("the provider made entries")?;
         let group: String = redis::cmd("HGET").arg(&key).arg("_group").query_async(&mut connection).await?;
         let prefix = key.rsplit_once(':').context("a key has a prefix")?.0.to_owned();
         let effort = match schema.vector.algorithm {

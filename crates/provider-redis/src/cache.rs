@@ -1,20 +1,23 @@
-//! [`SemanticCache`]: the exact key and the search in one write, the decision by the core.
+//! [`SemanticCache`]: the tenant's state, the exact key and the search in one write, the decision by the core.
+
+use std::time::Instant;
 
 use async_trait::async_trait;
 use memory_core::cache::{decide, validate_request};
 use memory_core::{
-    CacheEntryId, CacheHit, CacheLookup, CacheRequest, CacheStats, HitKind, InvalidateRequest, NearMiss, NewCacheEntry,
-    Refused, Result, Scope, SemanticCache, Timestamp,
+    CacheEntry, CacheEntryId, CacheHit, CacheLookup, CacheRequest, CacheStats, HitKind, InvalidateRequest, NearMiss,
+    NewCacheEntry, Refused, Result, Scope, SemanticCache, Timestamp,
 };
 use redis::{RedisError, Value};
-use tracing::warn;
+use tracing::{debug, warn};
 use uuid::Uuid;
 
 use crate::entry::{Apart, Document};
 use crate::error::damaged;
-use crate::keys::Keys;
+use crate::keys::{Epoch, Group, Keys};
 use crate::provider::{Guarded, RedisSemanticCacheProvider};
-use crate::query::{self, exact, nearest, read_nearest};
+use crate::query::{self, exact, nearest, read_nearest, read_state};
+use crate::tenants::{State, Tenant};
 
 /// The least similarity of an entry that a miss names as near.
 const NEAR: f32 = 0.5;
@@ -25,8 +28,14 @@ enum Look {
     Miss(Option<NearMiss>),
 }
 
-/// What Redis answered to a lookup: the exact entry, and what the search found or why it did not.
-type Answers = (Option<Vec<u8>>, Option<Result<Value, RedisError>>);
+/// What Redis answered to a lookup.
+struct Answers {
+    /// The tenant's state before the rest was read.
+    state: Option<State>,
+    exact: Option<Vec<u8>>,
+    /// What the search found or why it did not; none when there was no vector to search with.
+    search: Option<Result<Value, RedisError>>,
+}
 
 #[async_trait]
 impl SemanticCache for RedisSemanticCacheProvider {
@@ -35,9 +44,9 @@ impl SemanticCache for RedisSemanticCacheProvider {
         if let Some(embedding) = &request.embedding {
             self.inner.config.space.expect(embedding.space())?;
         }
-        let counters = self.inner.counters.tenant(request.scope.tenant_name());
-        let found = self.look_up(request).await;
-        counters.count(found.as_ref().ok(), request.embedding.is_some());
+        let tenant = self.inner.tenants.get(request.scope.tenant_name());
+        let found = self.look_up(request, &tenant).await;
+        tenant.count(found.as_ref().ok(), request.embedding.is_some());
         found
     }
 
@@ -46,18 +55,20 @@ impl SemanticCache for RedisSemanticCacheProvider {
         if let Some(embedding) = &entry.embedding {
             self.inner.config.space.expect(embedding.space())?;
         }
-        let keys = &self.inner.keys;
-        let id = CacheEntryId(Uuid::now_v7());
-        let group = keys.group(&entry.scope, entry.fingerprint);
-        let key = keys.entry(&group, &entry.prompt);
-        let document = Document::new(&entry, id, self.now());
-        let pipeline =
-            document.store(&entry, &key, &group, &self.inner.schema).map_err(|error| damaged("store", error))?;
-        self.call("store", self.inner.config.write_deadline, Guarded::Yes, async |mut connection| {
-            pipeline.exec_async(&mut connection).await
-        })
-        .await?;
-        Ok(id)
+        let tenant = self.inner.tenants.get(entry.scope.tenant_name());
+        let mut epoch = match tenant.epoch() {
+            Some(epoch) => epoch,
+            None => self.begin(&entry.scope, &tenant).await?,
+        };
+        loop {
+            let (id, now_epoch) = self.file(&entry, &tenant, epoch).await?;
+            match now_epoch {
+                Some(now_epoch) if now_epoch == epoch => return Ok(id),
+                // The cache of the tenant was emptied meanwhile: filed under the former epoch, nobody would find it.
+                Some(now_epoch) => epoch = now_epoch,
+                None => epoch = self.begin(&entry.scope, &tenant).await?,
+            }
+        }
     }
 
     async fn invalidate(&self, request: &InvalidateRequest) -> Result<u64> {
@@ -65,73 +76,188 @@ impl SemanticCache for RedisSemanticCacheProvider {
     }
 
     async fn stats(&self, scope: &Scope) -> Result<CacheStats> {
-        let tenant = Scope::tenant(scope.tenant_name())?;
+        let whole = Scope::tenant(scope.tenant_name())?;
+        let tenant = self.inner.tenants.get(scope.tenant_name());
         let shard = self.inner.keys.shard(scope.tenant_name());
-        let selection = query::selection(&tenant, &[], self.now());
-        let (entries, _) = self.keys_of("stats", shard, &selection, 0).await?;
-        Ok(self.inner.counters.tenant(scope.tenant_name()).stats(entries))
+        let entries = match self.state("stats", &whole, &tenant, Guarded::No).await? {
+            None => 0,
+            Some(State { epoch, .. }) => {
+                let selection = query::selection(&whole, epoch, &[], self.now());
+                self.keys_of("stats", shard, &selection, 0).await?.0
+            }
+        };
+        Ok(tenant.stats(entries))
     }
 }
 
 impl RedisSemanticCacheProvider {
-    async fn look_up(&self, request: &CacheRequest) -> Result<CacheLookup> {
+    async fn look_up(&self, request: &CacheRequest, tenant: &Tenant) -> Result<CacheLookup> {
+        let inner = &*self.inner;
         let now = self.now();
-        let (key, answers) = self.ask(request, now).await?;
-        let look = self.judge(request, now, key, answers)?;
-        let (mut document, kind, similarity, key) = match look {
-            Look::Miss(near) => return Ok(CacheLookup::Miss(near)),
-            Look::Serve { document, kind, similarity, key } => (document, kind, similarity, key),
-        };
-        if document.apart {
-            match self.response(&document, &key).await? {
-                Some(response) => document.entry.response = response,
-                // Replaced or removed between the two looks.
-                None => return Ok(CacheLookup::Miss(None)),
+        let mut epoch = tenant.epoch();
+        loop {
+            let known = match epoch {
+                Some(epoch) => epoch,
+                // Once for each tenant in a process, and again after its cache was emptied.
+                None => match self.state("lookup", &request.scope, tenant, Guarded::Yes).await? {
+                    Some(state) => state.epoch,
+                    None => return Ok(CacheLookup::Miss(None)),
+                },
+            };
+            let group = inner.keys.group(&request.scope, request.fingerprint, known);
+            let place = Keys::place(&group, &request.prompt);
+            let asked = Instant::now();
+            if let Some(state) = tenant.confirmed(asked).filter(|state| state.epoch == known)
+                && let Some(repeat) = inner.repeats.get(place, state, asked)
+                && repeat.document.stands(&request.scope, request.fingerprint, now)
+            {
+                return Ok(hit(repeat.document.entry.clone(), HitKind::Exact, 1.0, now));
             }
+            let key = inner.keys.entry(place);
+            let answers = self.ask(request, &group, &key, now).await?;
+            let state = answers.state;
+            tenant.learn(asked, state);
+            epoch = state.map(|state| state.epoch);
+            let Some(state) = state.filter(|state| state.epoch == known) else { continue };
+            let (mut document, kind, similarity, key) = match self.judge(request, now, key, answers)? {
+                Look::Miss(near) => return Ok(CacheLookup::Miss(near)),
+                Look::Serve { document, kind, similarity, key } => (document, kind, similarity, key),
+            };
+            if document.apart {
+                match self.response(&document, &key).await? {
+                    Some(response) => document.entry.response = response,
+                    // Replaced or removed between the two looks.
+                    None => return Ok(CacheLookup::Miss(None)),
+                }
+            }
+            if kind == HitKind::Exact {
+                inner.repeats.put(place, (*document).clone(), state, asked);
+            }
+            return Ok(hit(document.entry, kind, similarity, now));
         }
-        let entry = document.entry;
-        let age = (now - entry.created_at).to_std().unwrap_or_default();
-        Ok(CacheLookup::Hit(Box::new(CacheHit { entry, kind, similarity, age })))
     }
 
-    /// One round trip: the exact entry and, when the request has a vector, the nearest ones.
-    async fn ask(&self, request: &CacheRequest, now: Timestamp) -> Result<(String, Answers)> {
+    /// One round trip: the tenant's state, then the exact entry and, when the request has a vector, the nearest ones.
+    async fn ask(&self, request: &CacheRequest, group: &Group, key: &str, now: Timestamp) -> Result<Answers> {
         let inner = &*self.inner;
-        let group = inner.keys.group(&request.scope, request.fingerprint);
-        let key = inner.keys.entry(&group, &request.prompt);
-        let exact = exact(&key);
         let limit = inner.config.deadline;
-        let Some(embedding) = &request.embedding else {
-            let found = self.call("lookup", limit, Guarded::Yes, async |mut connection| {
-                exact.query_async::<Option<Vec<u8>>>(&mut connection).await
-            });
-            return Ok((key, (found.await?, None)));
-        };
-        let index = inner.keys.index(group.shard);
-        let timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        let search = nearest(&index, &group.tag, &inner.schema.vector, embedding, now, timeout_ms);
         let mut pipeline = redis::pipe();
-        pipeline.add_command(exact).add_command(search).ignore_errors();
+        pipeline.add_command(query::state(&inner.keys.tenant(group.shard, request.scope.tenant_name())));
+        pipeline.add_command(exact(key)).ignore_errors();
+        if let Some(embedding) = &request.embedding {
+            let index = inner.keys.index(group.shard);
+            let timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+            pipeline.add_command(nearest(&index, &group.tag, &inner.schema.vector, embedding, now, timeout_ms));
+        }
         let answers = self.call("lookup", limit, Guarded::Yes, async |mut connection| {
             let answers: Vec<Result<Value, RedisError>> = pipeline.query_async(&mut connection).await?;
             let mut answers = answers.into_iter();
-            let exact = match answers.next() {
-                Some(Ok(Value::BulkString(json))) => Some(json),
-                Some(Err(error)) => return Err(error),
+            let state = answers.next().transpose()?;
+            let exact = match answers.next().transpose()? {
+                Some(Value::BulkString(json)) => Some(json),
                 _ => None,
             };
-            Ok((exact, answers.next()))
+            Ok((state, exact, answers.next()))
         });
-        Ok((key, answers.await?))
+        let (state, exact, search) = answers.await?;
+        let state = read_state(state.as_ref()).map_err(|error| damaged("lookup", error))?;
+        Ok(Answers { state, exact, search })
     }
 
-    fn judge(&self, request: &CacheRequest, now: Timestamp, key: String, (exact, search): Answers) -> Result<Look> {
-        if let Some(json) = exact
+    /// The state of a tenant's cache; none when there never was an entry.
+    pub(crate) async fn state(
+        &self,
+        operation: &'static str,
+        scope: &Scope,
+        tenant: &Tenant,
+        guarded: Guarded,
+    ) -> Result<Option<State>> {
+        let inner = &*self.inner;
+        let key = inner.keys.tenant(inner.keys.shard(scope.tenant_name()), scope.tenant_name());
+        let limit = if guarded == Guarded::Yes { inner.config.deadline } else { inner.config.write_deadline };
+        let asked = Instant::now();
+        let answer = self.call(operation, limit, guarded, async |mut connection| {
+            query::state(&key).query_async::<Value>(&mut connection).await
+        });
+        let state = read_state(Some(&answer.await?)).map_err(|error| damaged(operation, error))?;
+        tenant.learn(asked, state);
+        Ok(state)
+    }
+
+    /// The epoch of a tenant's cache, which begins now unless it has begun.
+    async fn begin(&self, scope: &Scope, tenant: &Tenant) -> Result<Epoch> {
+        let inner = &*self.inner;
+        let key = inner.keys.tenant(inner.keys.shard(scope.tenant_name()), scope.tenant_name());
+        let pipeline = query::begin(&key, Epoch::new());
+        let asked = Instant::now();
+        let answer = self.call("store", inner.config.write_deadline, Guarded::Yes, async |mut connection| {
+            pipeline.query_async::<(Value,)>(&mut connection).await
+        });
+        let state = read_state(Some(&answer.await?.0)).map_err(|error| damaged("store", error))?;
+        tenant.learn(asked, state);
+        state.map(|state| state.epoch).ok_or_else(|| damaged("store", "an epoch that was just set is not there"))
+    }
+
+    /// Files an entry in an epoch, and says in which epoch the tenant is by then.
+    async fn file(
+        &self,
+        entry: &NewCacheEntry,
+        tenant: &Tenant,
+        epoch: Epoch,
+    ) -> Result<(CacheEntryId, Option<Epoch>)> {
+        let inner = &*self.inner;
+        let id = CacheEntryId(Uuid::now_v7());
+        let group = inner.keys.group(&entry.scope, entry.fingerprint, epoch);
+        let place = Keys::place(&group, &entry.prompt);
+        let key = inner.keys.entry(place);
+        let tenant_key = inner.keys.tenant(group.shard, entry.scope.tenant_name());
+        let document = Document::new(entry, id, self.now());
+        let repeat = inner.repeats.is_on().then(|| document.clone());
+        let mut pipeline = redis::pipe();
+        pipeline.atomic().add_command(query::state(&tenant_key));
+        document
+            .store(&mut pipeline, entry, &key, &group, epoch, &inner.schema)
+            .map_err(|error| damaged("store", error))?;
+        let asked = Instant::now();
+        let answer = self.call("store", inner.config.write_deadline, Guarded::Yes, async |mut connection| {
+            pipeline.query_async::<(Value, u64)>(&mut connection).await
+        });
+        let (state, former) = answer.await?;
+        let state = read_state(Some(&state)).map_err(|error| damaged("store", error))?;
+        tenant.learn(asked, state);
+        if let (Some(repeat), Some(state)) = (repeat, state.filter(|state| state.epoch == epoch)) {
+            inner.repeats.put(place, repeat, state, asked);
+        }
+        if former > 0 {
+            self.tell_of_change(tenant_key);
+        }
+        Ok((id, state.map(|state| state.epoch)))
+    }
+
+    /// Lets every process know that an answer was replaced by another. Nobody waits for it: until they know, they serve
+    /// the former answer, which was as good as the latter when it was read.
+    fn tell_of_change(&self, tenant_key: String) {
+        let provider = self.clone();
+        tokio::spawn(async move {
+            let command = query::changed(&tenant_key);
+            let told =
+                provider.call("store", provider.inner.config.write_deadline, Guarded::Yes, async |mut connection| {
+                    command.exec_async(&mut connection).await
+                });
+            // What fails here is made good when the former answer's repeat has its greatest age.
+            if let Err(error) = told.await {
+                debug!(error = &error as &dyn std::error::Error, "a replaced answer was not counted");
+            }
+        });
+    }
+
+    fn judge(&self, request: &CacheRequest, now: Timestamp, key: String, answers: Answers) -> Result<Look> {
+        if let Some(json) = answers.exact
             && let Some(document) = self.standing(request, now, &json)
         {
             return Ok(Look::Serve { document, kind: HitKind::Exact, similarity: 1.0, key });
         }
-        let found = match search {
+        let found = match answers.search {
             None => return Ok(Look::Miss(None)),
             Some(Ok(answer)) => read_nearest(answer).map_err(|error| damaged("lookup", error))?,
             Some(Err(error)) => {
@@ -180,4 +306,9 @@ impl RedisSemanticCacheProvider {
         let apart: Apart = serde_json::from_slice(&json).map_err(|error| damaged("lookup", error))?;
         Ok((apart.id == document.entry.id).then_some(apart.response))
     }
+}
+
+fn hit(entry: CacheEntry, kind: HitKind, similarity: f32, now: Timestamp) -> CacheLookup {
+    let age = (now - entry.created_at).to_std().unwrap_or_default();
+    CacheLookup::Hit(Box::new(CacheHit { entry, kind, similarity, age }))
 }

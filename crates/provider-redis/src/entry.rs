@@ -6,7 +6,7 @@ use redis::Pipeline;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::keys::{Group, Keys, id_tag, label_tag, memory_tag, scope_tags};
+use crate::keys::{Epoch, Group, Keys, id_tag, label_tag, memory_tag, scope_tags};
 use crate::schema::{FieldKind, IndexSchema};
 
 // The fields that the provider adds.
@@ -21,7 +21,7 @@ pub(crate) const ENTRY: &str = "_entry";
 pub(crate) const INLINE_RESPONSE_BYTES: usize = 16 * 1024;
 
 /// An entry, and what it must be equal in to be served.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Document {
     pub scope: Scope,
     fingerprint: String,
@@ -64,17 +64,19 @@ impl Document {
         self.entry.expires_at > now && self.scope == *scope && self.fingerprint == hex(fingerprint)
     }
 
-    /// Files it: one transaction, so that the place is never half filled, and one write.
+    /// Adds to a transaction what files it, so that the place is never half filled. The one answer that it adds is how many
+    /// keys of a former entry it removed.
     pub(crate) fn store(
         mut self,
+        pipeline: &mut Pipeline,
         new: &NewCacheEntry,
         key: &str,
         group: &Group,
+        epoch: Epoch,
         schema: &IndexSchema,
-    ) -> serde_json::Result<Pipeline> {
-        let mut pipeline = redis::pipe();
+    ) -> serde_json::Result<()> {
         let ttl_ms = u64::try_from(new.ttl.as_millis()).unwrap_or(u64::MAX).max(1);
-        let scope: Vec<String> = scope_tags(&self.scope).collect();
+        let scope: Vec<String> = scope_tags(&self.scope, epoch).collect();
         let mut links = vec![id_tag(self.entry.id)];
         links.extend(self.entry.depends_on.iter().map(|&id| memory_tag(id)));
         links.extend(self.entry.tags.iter().map(|tag| label_tag(tag)));
@@ -85,7 +87,7 @@ impl Document {
             .collect();
         let response_key = Keys::response(key);
         // The former answer goes whole: it may have fields that this one has not.
-        pipeline.atomic().cmd("UNLINK").arg(key).arg(&response_key).ignore();
+        pipeline.cmd("UNLINK").arg(key).arg(&response_key);
         if self.entry.response.len() > INLINE_RESPONSE_BYTES {
             let apart = Apart { id: self.entry.id, response: std::mem::take(&mut self.entry.response) };
             self.apart = true;
@@ -103,7 +105,7 @@ impl Document {
         }
         hash.ignore();
         pipeline.cmd("PEXPIRE").arg(key).arg(ttl_ms).ignore();
-        Ok(pipeline)
+        Ok(())
     }
 
     /// The value of a field that the schema indexes beside ours.

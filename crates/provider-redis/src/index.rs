@@ -288,8 +288,8 @@ mod tests {
     fn the_index_is_the_common_subset() {
         let of = |schema: IndexSchema| shown(&create(&schema, &keys(&schema), keys(&schema).shards().next().unwrap()));
         insta::assert_snapshot!([of(schema(100_000)), of(IndexSchema::sized(8, 1))].join("\n"), @"
-        FT.CREATE agent_memory:1:{00} ON HASH PREFIX 1 agent_memory:1:{00}:e: SCHEMA _group TAG CASESENSITIVE _scope TAG CASESENSITIVE _links TAG CASESENSITIVE _expires NUMERIC topic TAG SEPARATOR | price NUMERIC prompt_vector VECTOR HNSW 10 TYPE FLOAT32 DIM 8 DISTANCE_METRIC COSINE M 16 EF_CONSTRUCTION 200
-        FT.CREATE agent_memory:1:{00} ON HASH PREFIX 1 agent_memory:1:{00}:e: SCHEMA _group TAG CASESENSITIVE _scope TAG CASESENSITIVE _links TAG CASESENSITIVE _expires NUMERIC prompt_vector VECTOR FLAT 6 TYPE FLOAT32 DIM 8 DISTANCE_METRIC COSINE
+        FT.CREATE agent_memory:2:{00} ON HASH PREFIX 1 agent_memory:2:{00}:e: SCHEMA _group TAG CASESENSITIVE _scope TAG CASESENSITIVE _links TAG CASESENSITIVE _expires NUMERIC topic TAG SEPARATOR | price NUMERIC prompt_vector VECTOR HNSW 10 TYPE FLOAT32 DIM 8 DISTANCE_METRIC COSINE M 16 EF_CONSTRUCTION 200
+        FT.CREATE agent_memory:2:{00} ON HASH PREFIX 1 agent_memory:2:{00}:e: SCHEMA _group TAG CASESENSITIVE _scope TAG CASESENSITIVE _links TAG CASESENSITIVE _expires NUMERIC prompt_vector VECTOR FLAT 6 TYPE FLOAT32 DIM 8 DISTANCE_METRIC COSINE
         ");
     }
 

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use crate::error::{damaged, unanswered};
 use crate::index;
-use crate::keys::{Keys, Shard, id_tag, label_tag, memory_tag};
+use crate::keys::{Epoch, Keys, Shard, id_tag, label_tag, memory_tag};
 use crate::provider::{Guarded, RedisSemanticCacheProvider};
-use crate::query::{keys_of, read_keys, selection};
-use memory_core::{InvalidateRequest, InvalidateSelection, Result};
+use crate::query::{self, keys_of, read_keys};
+use crate::tenants::{REPEAT_LEASE, State, Tenant};
+use memory_core::{InvalidateRequest, InvalidateSelection, Result, Scope, Timestamp};
+use tracing::{debug, warn};
 
 /// How many keys are removed at once.
 const PAGE: usize = 500;
@@ -17,10 +19,32 @@ const LINKS_AT_ONCE: usize = 12;
 /// How long to wait for an index that is being filled again after a restart.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Where and when something is removed.
+#[derive(Debug, Clone, Copy)]
+struct Removal {
+    shard: Shard,
+    epoch: Epoch,
+    now: Timestamp,
+}
+
+impl Removal {
+    /// The searches that find what is to be removed; without links it is the whole scope.
+    fn selections(self, scope: &Scope, links: &[String]) -> Vec<String> {
+        let chunks: Vec<&[String]> = if links.is_empty() { vec![&[]] } else { links.chunks(LINKS_AT_ONCE).collect() };
+        chunks.into_iter().map(|links| query::selection(scope, self.epoch, links, self.now)).collect()
+    }
+}
+
 impl RedisSemanticCacheProvider {
-    /// Removes what is selected and gives how many entries that were, or counts them.
+    /// Removes what is selected and gives how many entries that were, or counts them. When it returns no process serves them
+    /// any more, not from its memory either.
     pub(crate) async fn remove(&self, request: &InvalidateRequest) -> Result<u64> {
-        let shard = self.inner.keys.shard(request.scope.tenant_name());
+        let name = request.scope.tenant_name();
+        let tenant = self.inner.tenants.get(name);
+        let Some(State { epoch, .. }) = self.state("invalidate", &request.scope, &tenant, Guarded::No).await? else {
+            return Ok(0);
+        };
+        let place = Removal { shard: self.inner.keys.shard(name), epoch, now: self.now() };
         let links: Vec<String> = match &request.selection {
             InvalidateSelection::Entry(id) => vec![id_tag(*id)],
             InvalidateSelection::DependsOn(memories) => memories.iter().map(|&id| memory_tag(id)).collect(),
@@ -30,39 +54,116 @@ impl RedisSemanticCacheProvider {
         if links.is_empty() && request.selection != InvalidateSelection::All {
             return Ok(0);
         }
-        self.wait_until_complete(shard).await?;
-        let now = self.now();
-        // Without links: one search of the whole scope.
-        let chunks: Vec<&[String]> = if links.is_empty() { vec![&[]] } else { links.chunks(LINKS_AT_ONCE).collect() };
-        let mut selections = chunks.into_iter().map(|links| selection(&request.scope, links, now));
-        if !request.dry_run {
-            let mut removed = 0;
-            for selection in selections {
-                removed += self.remove_selected(shard, &selection).await?;
-            }
-            return Ok(removed);
+        let is_whole_tenant = Scope::tenant(name).is_ok_and(|whole| whole == request.scope);
+        if request.dry_run {
+            self.count_selected(&request.scope, &links, place).await
+        } else if links.is_empty() && is_whole_tenant {
+            self.begin_anew(&request.scope, &tenant, place).await
+        } else {
+            self.remove_from_scope(&request.scope, &tenant, &links, place).await
         }
-        if let (1, Some(only)) = (selections.len(), selections.next()) {
-            return Ok(self.keys_of("invalidate", shard, &only, 0).await?.0);
+    }
+
+    async fn count_selected(&self, scope: &Scope, links: &[String], place: Removal) -> Result<u64> {
+        self.wait_until_complete(place.shard).await?;
+        let selections = place.selections(scope, links);
+        if let [only] = &selections[..] {
+            return Ok(self.keys_of("invalidate", place.shard, only, 0).await?.0);
         }
         // An entry that depends on memories of several searches counts once.
-        let chunks = links.chunks(LINKS_AT_ONCE).map(|links| selection(&request.scope, links, now));
         let mut found = HashSet::new();
-        for selection in chunks {
-            let (count, _) = self.keys_of("invalidate", shard, &selection, 0).await?;
+        for selection in &selections {
+            let (count, _) = self.keys_of("invalidate", place.shard, selection, 0).await?;
             let limit = usize::try_from(count).unwrap_or(usize::MAX);
-            found.extend(self.keys_of("invalidate", shard, &selection, limit).await?.1);
+            found.extend(self.keys_of("invalidate", place.shard, selection, limit).await?.1);
         }
         Ok(found.len() as u64)
     }
 
-    /// Removes every entry of a shard, expired ones too.
-    pub(crate) async fn remove_all(&self, shard: Shard) -> Result<u64> {
-        self.wait_until_complete(shard).await?;
-        self.remove_selected(shard, "*").await
+    async fn remove_from_scope(&self, scope: &Scope, tenant: &Tenant, links: &[String], place: Removal) -> Result<u64> {
+        self.wait_until_complete(place.shard).await?;
+        let tenant_key = self.inner.keys.tenant(place.shard, scope.tenant_name());
+        let mut removed = 0;
+        for selection in place.selections(scope, links) {
+            removed += self.remove_selected(place.shard, &selection, Some(&tenant_key)).await?;
+        }
+        // Entries that Redis dropped by itself may be in a process's memory still: counted even where nothing was found.
+        let command = query::changed(&tenant_key);
+        let limit = self.inner.config.write_deadline;
+        self.call("invalidate", limit, Guarded::No, async |mut connection| command.exec_async(&mut connection).await)
+            .await?;
+        tenant.forget();
+        tokio::time::sleep(REPEAT_LEASE).await;
+        Ok(removed)
     }
 
-    async fn remove_selected(&self, shard: Shard, selection: &str) -> Result<u64> {
+    /// Empties a tenant's cache at once, by letting it begin anew. What was in it is counted, and removed later.
+    async fn begin_anew(&self, scope: &Scope, tenant: &Tenant, place: Removal) -> Result<u64> {
+        let tenant_key = self.inner.keys.tenant(place.shard, scope.tenant_name());
+        let command = query::begin_anew(&tenant_key, Epoch::new());
+        let limit = self.inner.config.write_deadline;
+        self.call("invalidate", limit, Guarded::No, async |mut connection| command.exec_async(&mut connection).await)
+            .await?;
+        tenant.forget();
+        tokio::time::sleep(REPEAT_LEASE).await;
+        let counted = query::selection(scope, place.epoch, &[], place.now);
+        let count = self.keys_of("invalidate", place.shard, &counted, 0).await;
+        let provider = self.clone();
+        let former = query::of_scope(scope, place.epoch);
+        tokio::spawn(async move {
+            // Nobody finds them and they expire by themselves: all that a failure costs is room.
+            if let Err(error) = provider.remove_selected(place.shard, &former, None).await {
+                debug!(error = &error as &dyn std::error::Error, "the entries of a former epoch are left to expire");
+            }
+        });
+        match count {
+            Ok((count, _)) => Ok(count),
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "a tenant's cache was emptied, but not counted");
+                Ok(0)
+            }
+        }
+    }
+
+    /// Removes every entry of a shard, expired ones too.
+    pub(crate) async fn remove_all(&self, shard: Shard) -> Result<u64> {
+        self.forget_tenants(shard).await?;
+        self.inner.tenants.forget();
+        self.wait_until_complete(shard).await?;
+        let removed = self.remove_selected(shard, "*", None).await?;
+        tokio::time::sleep(REPEAT_LEASE).await;
+        Ok(removed)
+    }
+
+    /// Lets the cache of every tenant of a shard begin anew.
+    async fn forget_tenants(&self, shard: Shard) -> Result<()> {
+        let pattern = format!("{}*", escape_pattern(&self.inner.keys.tenants(shard)));
+        let limit = self.inner.config.write_deadline;
+        let mut cursor = 0;
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(PAGE);
+            let found: (u64, Vec<String>) = self
+                .call("invalidate", limit, Guarded::No, async |mut connection| scan.query_async(&mut connection).await)
+                .await?;
+            if !found.1.is_empty() {
+                let mut unlink = redis::cmd("UNLINK");
+                unlink.arg(found.1);
+                self.call("invalidate", limit, Guarded::No, async |mut connection| {
+                    unlink.exec_async(&mut connection).await
+                })
+                .await?;
+            }
+            cursor = found.0;
+            if cursor == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Removes what a search finds, until it finds no more. Each page goes together with the count of changes, so that none
+    /// is gone from Redis and served from a process's memory.
+    async fn remove_selected(&self, shard: Shard, selection: &str, tenant_key: Option<&str>) -> Result<u64> {
         let mut removed = 0;
         loop {
             let (_, keys) = self.keys_of("invalidate", shard, selection, PAGE).await?;
@@ -70,9 +171,13 @@ impl RedisSemanticCacheProvider {
                 return Ok(removed);
             }
             let mut pipeline = redis::pipe();
+            pipeline.atomic();
             for key in &keys {
                 pipeline.cmd("UNLINK").arg(key);
                 pipeline.cmd("UNLINK").arg(Keys::response(key)).ignore();
+            }
+            if let Some(tenant_key) = tenant_key {
+                pipeline.add_command(query::changed(tenant_key)).ignore();
             }
             let limit = self.inner.config.write_deadline;
             let gone: Vec<u64> = self
@@ -117,4 +222,9 @@ impl RedisSemanticCacheProvider {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
+}
+
+/// A text that a pattern matches letter by letter.
+fn escape_pattern(text: &str) -> String {
+    text.chars().flat_map(|c| "*?[]\\^-".contains(c).then_some('\\').into_iter().chain([c])).collect()
 }

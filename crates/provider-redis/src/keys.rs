@@ -1,11 +1,14 @@
 //! What keys, tags and indexes are called. Text of callers goes in as a hash, so there is nothing to escape.
 
+use std::fmt;
+
 use memory_core::{CacheEntryId, EmbeddingSpace, Fingerprint, MemoryId, Scope, text};
+use uuid::Uuid;
 
 use crate::schema::IndexSchema;
 
 /// The layout of keys and fields. Another layout is another version, and so another index and other keys.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
 /// Names things for one index.
 #[derive(Debug, Clone)]
@@ -17,14 +20,44 @@ pub(crate) struct Keys {
 }
 
 /// Which part of the keys, all of one slot, a tenant's entries are in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Shard(u16);
 
-/// All that must be equal, beside the prompt, for an answer to be the answer: scope, fingerprint and space.
+/// Which life of a tenant's cache it is. Every entry is named by its tenant's epoch, so that another epoch is an empty
+/// cache at once, however much there was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Epoch(u64);
+
+impl Epoch {
+    /// One that was never there before: should Redis lose the epoch, no former one comes back.
+    pub(crate) fn new() -> Self {
+        Self(Uuid::now_v7().as_u64_pair().1)
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        u64::from_str_radix(text, 16).ok().map(Self)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// All that must be equal, beside the prompt, for an answer to be the answer: scope, fingerprint, space and epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Group {
     pub shard: Shard,
     pub tag: String,
+}
+
+/// The place of an answer: one for each prompt of a group, whatever it is filed how often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    pub shard: Shard,
+    /// The first 128 bits of BLAKE3 over the group and the normalised prompt.
+    pub hash: [u8; 16],
 }
 
 impl Keys {
@@ -42,7 +75,7 @@ impl Keys {
         Shard(number % self.shards)
     }
 
-    pub(crate) fn group(&self, scope: &Scope, fingerprint: Fingerprint) -> Group {
+    pub(crate) fn group(&self, scope: &Scope, fingerprint: Fingerprint, epoch: Epoch) -> Group {
         let parts = [Some(scope.tenant_name()), scope.user(), scope.agent(), scope.session(), Some(&self.space)];
         let mut hasher = blake3::Hasher::new();
         for part in parts {
@@ -57,7 +90,7 @@ impl Keys {
                 }
             }
         }
-        hasher.update(&fingerprint.0);
+        hasher.update(&fingerprint.0).update(&epoch.0.to_le_bytes());
         Group { shard: self.shard(scope.tenant_name()), tag: short(hasher.finalize()) }
     }
 
@@ -71,12 +104,19 @@ impl Keys {
         format!("{}:{LAYOUT}:{{{:02}}}:e:", self.prefix, shard.0)
     }
 
-    /// The key of the entry that answers `prompt` in this group: there is one, whatever it is filed how often.
-    pub(crate) fn entry(&self, group: &Group, prompt: &str) -> String {
+    /// The place of the answer to `prompt` in this group.
+    pub(crate) fn place(group: &Group, prompt: &str) -> Place {
         let mut hasher = blake3::Hasher::new();
         hasher.update(group.tag.as_bytes());
         hasher.update(text::normalize(prompt).as_bytes());
-        format!("{}{}", self.entries(group.shard), short(hasher.finalize()))
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Place { shard: group.shard, hash }
+    }
+
+    /// The key of the entry at a place.
+    pub(crate) fn entry(&self, place: Place) -> String {
+        format!("{}{:032x}", self.entries(place.shard), u128::from_be_bytes(place.hash))
     }
 
     /// Where the response of an entry is when it is too long to be in it.
@@ -86,13 +126,25 @@ impl Keys {
             None => format!("{entry_key}:r"),
         }
     }
+
+    /// Where a tenant's epoch is, and the count of what was removed in it.
+    pub(crate) fn tenant(&self, shard: Shard, tenant: &str) -> String {
+        format!("{}{}", self.tenants(shard), hashed(tenant))
+    }
+
+    /// What the keys of a shard's tenants begin with, and no other keys.
+    pub(crate) fn tenants(&self, shard: Shard) -> String {
+        format!("{}:{LAYOUT}:{{{:02}}}:t:", self.prefix, shard.0)
+    }
 }
 
-/// The parts of a scope as tags: an entry has one for each part that is set, a selection asks for all of its own.
-pub(crate) fn scope_tags(scope: &Scope) -> impl Iterator<Item = String> {
-    [("t", Some(scope.tenant_name())), ("u", scope.user()), ("a", scope.agent()), ("s", scope.session())]
-        .into_iter()
-        .filter_map(|(kind, part)| part.map(|part| format!("{kind}{}", hashed(part))))
+/// The parts of a scope as tags, the tenant's with its epoch: an entry has one for each part that is set, a selection asks
+/// for all of its own.
+pub(crate) fn scope_tags(scope: &Scope, epoch: Epoch) -> impl Iterator<Item = String> {
+    let tenant = format!("t{}", hashed(&format!("{epoch}{}", scope.tenant_name())));
+    let parts = [("u", scope.user()), ("a", scope.agent()), ("s", scope.session())];
+    let parts = parts.into_iter().filter_map(|(kind, part)| part.map(|part| format!("{kind}{}", hashed(part))));
+    std::iter::once(tenant).chain(parts)
 }
 
 pub(crate) fn id_tag(id: CacheEntryId) -> String {
@@ -139,7 +191,7 @@ mod tests {
             }
             scope
         };
-        let print = Fingerprint([1; 32]);
+        let (print, epoch) = (Fingerprint([1; 32]), Epoch(1));
         let mut tags: Vec<_> = [
             [None, None, None],
             [Some("b"), None, None],
@@ -148,11 +200,12 @@ mod tests {
             [Some("b"), Some("b"), None],
             [Some("bb"), None, None],
         ]
-        .map(|parts| keys(1, "m").group(&scope(parts), print).tag)
+        .map(|parts| keys(1, "m").group(&scope(parts), print, epoch).tag)
         .into();
-        tags.push(keys(1, "m").group(&Scope::tenant("ab").unwrap(), print).tag);
-        tags.push(keys(1, "m").group(&scope([None, None, None]), Fingerprint([2; 32])).tag);
-        tags.push(keys(1, "n").group(&scope([None, None, None]), print).tag);
+        tags.push(keys(1, "m").group(&Scope::tenant("ab").unwrap(), print, epoch).tag);
+        tags.push(keys(1, "m").group(&scope([None, None, None]), Fingerprint([2; 32]), epoch).tag);
+        tags.push(keys(1, "n").group(&scope([None, None, None]), print, epoch).tag);
+        tags.push(keys(1, "m").group(&scope([None, None, None]), print, Epoch(2)).tag);
         let all = tags.len();
         tags.sort_unstable();
         tags.dedup();
@@ -160,15 +213,26 @@ mod tests {
     }
 
     #[test]
+    fn an_epoch_is_written_and_read() {
+        let epoch = Epoch::new();
+        assert_eq!(Epoch::parse(&epoch.to_string()), Some(epoch));
+        assert_ne!(Epoch::new(), epoch);
+        assert_eq!(Epoch::parse("not one"), None);
+    }
+
+    #[test]
     fn everything_of_a_tenant_is_in_one_slot() {
         let keys = keys(16, "m");
-        let group = keys.group(&Scope::tenant("acme").unwrap(), Fingerprint([0; 32]));
-        let (index, entry) = (keys.index(group.shard), keys.entry(&group, "A prompt"));
+        let group = keys.group(&Scope::tenant("acme").unwrap(), Fingerprint([0; 32]), Epoch(1));
+        let (index, entry) = (keys.index(group.shard), keys.entry(Keys::place(&group, "A prompt")));
         let slot = |key: &str| key[key.find('{').unwrap()..=key.find('}').unwrap()].to_owned();
         assert_eq!(slot(&index), slot(&entry));
         assert_eq!(slot(&index), slot(&Keys::response(&entry)));
-        assert!(!Keys::response(&entry).starts_with(&keys.entries(group.shard)), "responses are not indexed");
-        assert_eq!(entry, keys.entry(&group, " a PROMPT. "));
+        assert_eq!(slot(&index), slot(&keys.tenant(group.shard, "acme")));
+        for other in [Keys::response(&entry), keys.tenant(group.shard, "acme")] {
+            assert!(!other.starts_with(&keys.entries(group.shard)), "{other} is not indexed");
+        }
+        assert_eq!(entry, keys.entry(Keys::place(&group, " a PROMPT. ")));
         let used: std::collections::HashSet<_> = (0..200).map(|n| keys.shard(&n.to_string()).0).collect();
         assert_eq!(used.len(), 16);
     }

@@ -13,11 +13,12 @@ use tracing::{info, warn};
 use crate::breaker::Breaker;
 use crate::config::RedisConfig;
 use crate::connection::{Link, Meanwhile, verdict};
-use crate::counters::Counters;
 use crate::error::{backend, unanswered, unusable};
 use crate::index::{self, Capabilities, is_refusal};
 use crate::keys::Keys;
+use crate::repeats::Repeats;
 use crate::schema::{FieldKind, IndexSchema};
+use crate::tenants::Tenants;
 
 /// The semantic cache on Redis. Clones share the connection.
 #[derive(Clone)]
@@ -29,7 +30,8 @@ pub(crate) struct Inner {
     pub config: RedisConfig,
     pub schema: IndexSchema,
     pub keys: Keys,
-    pub counters: Counters,
+    pub tenants: Tenants,
+    pub repeats: Repeats,
     link: Link,
     breaker: Breaker,
     capabilities: Capabilities,
@@ -69,8 +71,8 @@ impl RedisSemanticCacheProvider {
         }
         link.connect().await?;
         let breaker = Breaker::new(config.breaker_failures, config.breaker_pause);
-        let counters = Counters::default();
-        Ok(Self { inner: Arc::new(Inner { config, schema, keys, counters, link, breaker, capabilities }) })
+        let (tenants, repeats) = (Tenants::default(), Repeats::new(config.repeat_bytes));
+        Ok(Self { inner: Arc::new(Inner { config, schema, keys, tenants, repeats, link, breaker, capabilities }) })
     }
 
     /// What the server can do.

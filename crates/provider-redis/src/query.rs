@@ -1,14 +1,19 @@
 //! What is asked of Redis and what it answers, as pure functions.
 
 use memory_core::{Embedding, Scope, Timestamp};
-use redis::{Cmd, Value};
+use redis::{Cmd, Pipeline, Value};
 
 use crate::entry::{ENTRY, EXPIRES, GROUP, LINKS, SCOPE, blob};
-use crate::keys::scope_tags;
+use crate::keys::{Epoch, scope_tags};
 use crate::schema::{Algorithm, VectorField};
+use crate::tenants::State;
 
 /// How many of the nearest entries are tried: the guard may refuse the first and let the second pass.
 pub(crate) const TRIED: usize = 8;
+
+// The fields of a tenant.
+const EPOCH: &str = "epoch";
+const CHANGES: &str = "changes";
 
 const DISTANCE: &str = "_distance";
 const VECTOR: &str = "vector";
@@ -20,6 +25,35 @@ pub(crate) struct Found {
     /// The entry as JSON.
     pub document: Vec<u8>,
     pub key: String,
+}
+
+/// Reads a tenant's state.
+pub(crate) fn state(key: &str) -> Cmd {
+    let mut command = redis::cmd("HMGET");
+    command.arg(key).arg(EPOCH).arg(CHANGES);
+    command
+}
+
+/// Lets a tenant's cache begin with this epoch, unless it has begun, and reads its state.
+pub(crate) fn begin(key: &str, epoch: Epoch) -> Pipeline {
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("HSETNX").arg(key).arg(EPOCH).arg(epoch.to_string()).ignore();
+    pipeline.add_command(state(key));
+    pipeline
+}
+
+/// Lets a tenant's cache begin anew: no former entry is found from here on.
+pub(crate) fn begin_anew(key: &str, epoch: Epoch) -> Cmd {
+    let mut command = redis::cmd("HSET");
+    command.arg(key).arg(EPOCH).arg(epoch.to_string());
+    command
+}
+
+/// Counts that something was removed or replaced.
+pub(crate) fn changed(key: &str) -> Cmd {
+    let mut command = redis::cmd("HINCRBY");
+    command.arg(key).arg(CHANGES).arg(1);
+    command
 }
 
 /// Reads the entry at a key.
@@ -55,12 +89,18 @@ pub(crate) fn nearest(
 }
 
 /// The entries inside a scope that are unexpired at `now` and, where links are given, have one of them.
-pub(crate) fn selection(scope: &Scope, links: &[String], now: Timestamp) -> String {
-    let mut parts: Vec<String> = scope_tags(scope).map(|tag| format!("@{SCOPE}:{{{tag}}}")).collect();
+pub(crate) fn selection(scope: &Scope, epoch: Epoch, links: &[String], now: Timestamp) -> String {
+    let mut parts = vec![of_scope(scope, epoch)];
     if !links.is_empty() {
         parts.push(format!("@{LINKS}:{{{}}}", links.join("|")));
     }
     parts.push(unexpired(now));
+    parts.join(" ")
+}
+
+/// The entries inside a scope, expired ones too.
+pub(crate) fn of_scope(scope: &Scope, epoch: Epoch) -> String {
+    let parts: Vec<String> = scope_tags(scope, epoch).map(|tag| format!("@{SCOPE}:{{{tag}}}")).collect();
     parts.join(" ")
 }
 
@@ -74,6 +114,18 @@ pub(crate) fn keys_of(index: &str, selection: &str, limit: usize, timeout_ms: u6
 
 fn unexpired(now: Timestamp) -> String {
     format!("@{EXPIRES}:[({} +inf]", now.timestamp_millis())
+}
+
+/// What [`state`] answered; none when the tenant's cache never began.
+///
+/// # Errors
+/// What in the answer is not as it should be.
+pub(crate) fn read_state(answer: Option<&Value>) -> Result<Option<State>, String> {
+    let Some(Value::Array(fields)) = answer else { return Err("HMGET did not answer with a list".into()) };
+    let Some(epoch) = fields.first().and_then(text) else { return Ok(None) };
+    let epoch = Epoch::parse(epoch).ok_or("a tenant's epoch is damaged")?;
+    let changes = fields.get(1).and_then(text).and_then(|text| text.parse().ok()).unwrap_or_default();
+    Ok(Some(State { epoch, changes }))
 }
 
 /// The entries that [`nearest`] found, nearest first. An entry that expired while it was found is left out.
@@ -149,6 +201,10 @@ mod tests {
     use crate::keys::{Keys, label_tag};
     use crate::schema::IndexSchema;
 
+    fn epoch() -> Epoch {
+        Epoch::parse("00000000000000ab").unwrap()
+    }
+
     fn now() -> Timestamp {
         Timestamp::from_timestamp_millis(1_780_315_200_000).unwrap()
     }
@@ -162,18 +218,34 @@ mod tests {
         let flat = IndexSchema::sized(2, 100).vector;
         insta::assert_snapshot!(
             [
+                shown(&state("p:1:{00}:t:0abc")),
+                shown(&changed("p:1:{00}:t:0abc")),
+                shown(&begin_anew("p:1:{00}:t:0abc", epoch())),
                 shown(&exact("p:1:{00}:e:0abc")),
                 shown(&nearest("i:1:{00}", "0abc", &hnsw, &embedding, now(), 50)),
                 shown(&nearest("i:1:{00}", "0abc", &flat, &embedding, now(), 50)),
-                shown(&keys_of("i:1:{00}", &selection(&scope, &[label_tag("x")], now()), 10, 1000)),
+                shown(&keys_of("i:1:{00}", &selection(&scope, epoch(), &[label_tag("x")], now()), 10, 1000)),
             ].join("\n"),
             @"
+        HMGET p:1:{00}:t:0abc epoch changes
+        HINCRBY p:1:{00}:t:0abc changes 1
+        HSET p:1:{00}:t:0abc epoch 00000000000000ab
         HGET p:1:{00}:e:0abc _entry
         FT.SEARCH i:1:{00} (@_group:{0abc} @_expires:[(1780315200000 +inf])=>[KNN 8 @prompt_vector $vector EF_RUNTIME 100 AS _distance] RETURN 2 _distance _entry LIMIT 0 8 TIMEOUT 50 PARAMS 2 vector <8 bytes> DIALECT 2
         FT.SEARCH i:1:{00} (@_group:{0abc} @_expires:[(1780315200000 +inf])=>[KNN 8 @prompt_vector $vector AS _distance] RETURN 2 _distance _entry LIMIT 0 8 TIMEOUT 50 PARAMS 2 vector <8 bytes> DIALECT 2
-        FT.SEARCH i:1:{00} @_scope:{tbb7fdb40e0deec734b06f04f72c90df3} @_scope:{ue8ff67337868178e77f9e0fbed27f975} @_links:{l3ae7d805f6789a6402acb70ad4096a85} @_expires:[(1780315200000 +inf] NOCONTENT LIMIT 0 10 TIMEOUT 1000 DIALECT 2
+        FT.SEARCH i:1:{00} @_scope:{tc17947333d53a92256e5a78cc2b5f5dc} @_scope:{ue8ff67337868178e77f9e0fbed27f975} @_links:{l3ae7d805f6789a6402acb70ad4096a85} @_expires:[(1780315200000 +inf] NOCONTENT LIMIT 0 10 TIMEOUT 1000 DIALECT 2
         "
         );
+    }
+
+    #[test]
+    fn a_tenant_without_an_epoch_never_began() {
+        let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let read = |fields: &[Value]| read_state(Some(&Value::Array(fields.to_vec())));
+        assert_eq!(read(&[Value::Nil, bulk("7")]), Ok(None));
+        assert_eq!(read(&[bulk("ab"), Value::Nil]), Ok(Some(State { epoch: epoch(), changes: 0 })));
+        assert_eq!(read(&[bulk("ab"), bulk("7")]), Ok(Some(State { epoch: epoch(), changes: 7 })));
+        assert!(read(&[bulk("?"), bulk("7")]).is_err() && read_state(None).is_err());
     }
 
     #[test]
@@ -201,16 +273,17 @@ mod tests {
         #[test]
         fn text_of_callers_never_reaches_a_query(tenant in "\\PC{1,20}", user in "\\PC{1,20}", label in "\\PC{1,20}") {
             let scope = Scope::tenant(tenant).unwrap().with_user(user).unwrap();
-            let query = selection(&scope, &[label_tag(&label)], now());
+            let query = selection(&scope, epoch(), &[label_tag(&label)], now());
             prop_assert_eq!(
                 shape(&query),
                 "@_scope:{tH} @_scope:{uH} @_links:{lH} @_expires:[(1780315200000 +inf]"
             );
             let space = EmbeddingSpace::new("m", "1", 2).unwrap();
             let keys = Keys::new(&IndexSchema::sized(2, 1), 1, &space);
-            let group = keys.group(&scope, memory_core::Fingerprint([0; 32]));
+            let group = keys.group(&scope, memory_core::Fingerprint([0; 32]), epoch());
             prop_assert_eq!(shape(&group.tag), "H");
-            prop_assert_eq!(shape(&keys.entry(&group, &label)), "agent_memory:1:{00}:e:H");
+            prop_assert_eq!(shape(&keys.entry(Keys::place(&group, &label))), "agent_memory:2:{00}:e:H");
+            prop_assert_eq!(shape(&keys.tenant(group.shard, scope.tenant_name())), "agent_memory:2:{00}:t:H");
         }
     }
 

@@ -38,8 +38,7 @@ async fn hits_do_not_keep_an_entry_and_redis_drops_it() {
     assert!(hits > 0);
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        let keys: Vec<String> =
-            redis::cmd("KEYS").arg(format!("{}:*", home.name)).query_async(&mut direct).await.unwrap();
+        let keys = home.keys(&mut direct).await;
         if keys.is_empty() {
             break;
         }
@@ -56,7 +55,7 @@ async fn what_redis_still_has_is_not_served_past_its_time() {
     let ttl = Duration::from_micros(1_000_500);
     cache.store(NewCacheEntry { ttl, ..entry(&scope, "one", "1", Some(1)) }).await.unwrap();
     // The server's clock goes on by itself: hold the key there.
-    let keys: Vec<String> = redis::cmd("KEYS").arg(format!("{}:*", home.name)).query_async(&mut direct).await.unwrap();
+    let keys = home.keys(&mut direct).await;
     redis::cmd("PERSIST").arg(&keys[0]).exec_async(&mut direct).await.unwrap();
     home.clock.advance(ttl - Duration::from_micros(1));
     assert!(answer(&cache, &request(&scope, "one", None)).await.unwrap().is_some());

@@ -27,7 +27,7 @@ async fn an_index_that_differs_is_refused_with_the_difference() {
     let error = RedisSemanticCacheProvider::connect(other).await.unwrap_err();
     assert!(matches!(error, Error::Unusable { .. }));
     insta::assert_snapshot!(error.to_string().replace(&home.name, "NAME"), @"
-    redis: index NAME:1:{00} differs from the schema; drop it (the cache begins empty) or name another:
+    redis: index NAME:2:{00} differs from the schema; drop it (the cache begins empty) or name another:
       prompt_vector.m: 32 in the schema, 16 in the index
       topic.type: numeric in the schema, absent in the index
     ");
@@ -52,7 +52,7 @@ async fn a_small_cache_compares_all_and_indexes_metadata() {
     let mut direct = home.direct().await;
     for query in ["@topic:{b}", "@price:[2 3]", "elephants"] {
         let mut search = redis::cmd("FT.SEARCH");
-        search.arg(format!("{}:1:{{00}}", home.name)).arg(query).arg("LIMIT").arg(0).arg(0).arg("DIALECT").arg(2);
+        search.arg(format!("{}:2:{{00}}", home.name)).arg(query).arg("LIMIT").arg(0).arg(0).arg("DIALECT").arg(2);
         let found: Value = search.query_async(&mut direct).await.unwrap();
         assert_eq!(found, Value::Array(vec![Value::Int(1)]), "{query}");
     }
@@ -84,7 +84,7 @@ async fn an_index_that_was_dropped_is_made_again() {
     let scope = make::user("acme", "ann");
     cache.store(entry(&scope, "one", "1", Some(1))).await.unwrap();
     let mut direct = home.direct().await;
-    redis::cmd("FT.DROPINDEX").arg(format!("{}:1:{{00}}", home.name)).exec_async(&mut direct).await.unwrap();
+    redis::cmd("FT.DROPINDEX").arg(format!("{}:2:{{00}}", home.name)).exec_async(&mut direct).await.unwrap();
     assert!(
         answer(&cache, &request(&scope, "one", Some(1))).await.unwrap().is_some(),
         "what the key alone answers needs no index"

@@ -1,11 +1,13 @@
 //! The Redis provider against its contract and against what happens to servers, on a real Redis.
 
 mod contract;
+mod epochs;
 mod expiry;
 mod faults;
 mod hostile;
 mod index;
 mod isolation;
 mod large;
+mod repeats;
 mod round_trips;
 mod support;

@@ -29,7 +29,7 @@ async fn counted(direct: &mut redis::aio::MultiplexedConnection) -> BTreeMap<Str
 async fn hit_miss_and_store_are_one_round_trip_each() {
     let Some(server) = services::private(Service::Redis) else { return };
     let home = Home::at(server.url());
-    let cache = home.open().await;
+    let cache = home.open_without_repeats().await;
     let mut direct = home.direct().await;
     let scope = make::user("acme", "ann");
     cache.store(entry(&scope, "one", "1", Some(1))).await.unwrap();
@@ -58,11 +58,11 @@ async fn hit_miss_and_store_are_one_round_trip_each() {
         table.push(format!("{what}: round trips {reads}; {}", calls.join(", ")));
     }
     insta::assert_snapshot!(table.join("\n"), @"
-    exact hit: round trips 1; hget 1
-    exact miss: round trips 1; hget 1
-    hit by meaning: round trips 1; ft.search 1, hget 1
-    miss by meaning: round trips 1; ft.search 1, hget 1
-    exact hit with a vector: round trips 1; ft.search 1, hget 1
-    store: round trips 1; exec 1, hset 1, multi 1, pexpire 1, unlink 1
+    exact hit: round trips 1; hget 1, hmget 1
+    exact miss: round trips 1; hget 1, hmget 1
+    hit by meaning: round trips 1; ft.search 1, hget 1, hmget 1
+    miss by meaning: round trips 1; ft.search 1, hget 1, hmget 1
+    exact hit with a vector: round trips 1; ft.search 1, hget 1, hmget 1
+    store: round trips 1; exec 1, hmget 1, hset 1, multi 1, pexpire 1, unlink 1
     ");
 }

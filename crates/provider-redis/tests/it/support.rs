@@ -47,6 +47,19 @@ impl Home {
         RedisSemanticCacheProvider::connect(self.config()).await.expect("connect")
     }
 
+    /// A provider that asks Redis each time, repeats too.
+    pub async fn open_without_repeats(&self) -> RedisSemanticCacheProvider {
+        let mut config = self.config();
+        config.repeat_bytes = 0;
+        RedisSemanticCacheProvider::connect(config).await.expect("connect")
+    }
+
+    /// The keys of entries and of long responses.
+    pub async fn keys(&self, direct: &mut redis::aio::MultiplexedConnection) -> Vec<String> {
+        let pattern = format!("{}:*:[er]:*", self.name);
+        redis::cmd("KEYS").arg(pattern).query_async(direct).await.expect("KEYS")
+    }
+
     pub async fn direct(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.url.as_str()).expect("a URL");
         client.get_multiplexed_async_connection().await.expect("a connection")

@@ -45,6 +45,22 @@ pub trait SemanticCache: fmt::Debug + Send + Sync {
 
     /// What the cache holds and how it did, for a tenant.
     async fn stats(&self, scope: &Scope) -> Result<CacheStats>;
+
+    /// Asks for the right to compute the answer to this very prompt, so that one process computes it. True says that this
+    /// process has it, for at most `lease`; false that another had it, and is done or has had its time: look again.
+    ///
+    /// A process that has the right gets it again: within a process the caller sees to it that one computes. A cache of one
+    /// process need not do more than this default.
+    async fn begin_fill(&self, request: &CacheRequest, lease: Duration) -> Result<bool> {
+        let _ = (request, lease);
+        Ok(true)
+    }
+
+    /// Gives back the right that [`begin_fill`](Self::begin_fill) gave, and no other's.
+    async fn end_fill(&self, request: &CacheRequest) -> Result<()> {
+        let _ = request;
+        Ok(())
+    }
 }
 
 /// The identity of a cache entry.
@@ -151,7 +167,7 @@ pub struct CachePolicy {
 }
 
 /// What is checked beside the threshold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CacheMode {
     /// Nothing.

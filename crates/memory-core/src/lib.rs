@@ -36,7 +36,9 @@ pub use embedding::{Embedder, Embedding, EmbeddingSpace, MAX_DIMENSIONS, Purpose
 pub use error::{BoxError, Error, Result};
 pub use filter::{Condition, Field, Filter, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH, MAX_IN_VALUES};
 pub use fusion::{FusionStrategy, Weights};
-pub use manager::{Draft, RememberRequest, TieredMemoryManager};
+pub use manager::{
+    Answer, AnswerError, ComputedAnswer, Draft, NewAnswer, Question, RememberRequest, TieredMemoryManager,
+};
 pub use memory::{ContentHash, EmbeddedMemory, Memory, MemoryId, MemoryKind, Metadata, Origin, Tier, Writer};
 pub use recall::{Degradation, Explanation, RecallReport, RecallRequest, Recalled};
 pub use scope::{MAX_SCOPE_NAME_BYTES, Scope};

@@ -23,9 +23,11 @@ pub const DEFAULT_CACHE_THRESHOLD: f32 = 0.85;
 /// How much of the turn before goes into a turn's embedding, in characters from its end.
 const CONTEXT_CHARS: usize = 512;
 
+mod answer;
 mod builder;
 mod draft;
 
+pub use answer::{Answer, AnswerError, ComputedAnswer, DEFAULT_FILL_LEASE, NewAnswer, Question};
 pub use builder::TieredMemoryManagerBuilder;
 pub use draft::{Draft, RememberRequest};
 
@@ -40,6 +42,8 @@ pub struct TieredMemoryManager {
     cache_embedder: Arc<dyn Embedder>,
     cache_policy: CachePolicy,
     cache_ttl: Duration,
+    fill_lease: Duration,
+    flights: Arc<answer::Flights>,
     candidates: usize,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
@@ -309,6 +313,7 @@ impl TieredMemoryManager {
         if memories.is_empty() {
             return Ok(0);
         }
+        self.flights.begin_anew();
         let scope = Scope::tenant(scope.tenant_name())?;
         cache
             .invalidate(&InvalidateRequest {
@@ -334,16 +339,28 @@ impl TieredMemoryManager {
         let policy = policy.unwrap_or(self.cache_policy);
         let mut request =
             CacheRequest { scope: scope.clone(), prompt: prompt.to_owned(), fingerprint, embedding: None, policy };
-        cache::validate_request(&request)?;
-        let Some(cache) = &self.short_term_provider else { return Ok(CacheLookup::Miss(None)) };
-        match or_outage(cache.lookup(&request).await)? {
-            Some(CacheLookup::Miss(_)) => {}
-            Some(hit) => return Ok(hit),
+        match self.look_up_exact(&request).await? {
+            Some(CacheLookup::Miss(_)) => self.look_up_by_meaning(&mut request).await,
+            Some(hit) => Ok(hit),
             // Nobody is there to compare with: the embedder need not be paid.
-            None => return Ok(CacheLookup::Miss(None)),
+            None => Ok(CacheLookup::Miss(None)),
         }
-        request.embedding = self.cache_embedding(prompt).await?;
-        Ok(or_outage(cache.lookup(&request).await)?.unwrap_or(CacheLookup::Miss(None)))
+    }
+
+    /// Looks for the exact prompt; `None` while there is no cache.
+    async fn look_up_exact(&self, request: &CacheRequest) -> Result<Option<CacheLookup>> {
+        cache::validate_request(request)?;
+        match &self.short_term_provider {
+            Some(cache) => or_outage(cache.lookup(request).await),
+            None => Ok(None),
+        }
+    }
+
+    /// Looks for a prompt of the same meaning; the prompt's vector stays in the request.
+    async fn look_up_by_meaning(&self, request: &mut CacheRequest) -> Result<CacheLookup> {
+        let Some(cache) = &self.short_term_provider else { return Ok(CacheLookup::Miss(None)) };
+        request.embedding = self.cache_embedding(&request.prompt).await?;
+        Ok(or_outage(cache.lookup(request).await)?.unwrap_or(CacheLookup::Miss(None)))
     }
 
     /// Files an answer. `None` when there is no cache, or it cannot take the answer now: then the next one who asks
@@ -377,6 +394,9 @@ impl TieredMemoryManager {
     /// # Errors
     /// As [`SemanticCache::invalidate`].
     pub async fn cache_invalidate(&self, request: &InvalidateRequest) -> Result<u64> {
+        if !request.dry_run {
+            self.flights.begin_anew();
+        }
         match &self.short_term_provider {
             Some(cache) => cache.invalidate(request).await,
             None => Ok(0),

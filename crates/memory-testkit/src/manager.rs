@@ -1,5 +1,7 @@
 //! What `memory_core::TieredMemoryManager` promises over any pair of providers, a function for each promise.
 
+mod answers;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,6 +13,10 @@ use memory_core::{
     Selection, SemanticCache, Tier, TieredMemoryManager, Writer,
 };
 
+pub use self::answers::{
+    a_computation_that_failed_is_taken_over, nobody_waits_for_what_began_before_an_invalidation,
+    one_of_many_computes_the_answer,
+};
 use crate::{TestClock, make};
 
 /// How the suite opens a pair of providers. Every test makes a fixture of its own, with data of its own.
@@ -31,7 +37,8 @@ macro_rules! manager_suite {
             manager, $fixture;
             what_is_remembered_is_recalled, a_turn_is_embedded_with_the_turn_before, an_exact_repeat_is_not_embedded,
             corrections_reach_the_cache, forgetting_reaches_the_cache, without_the_embedder_recall_goes_by_words,
-            without_the_cache_every_lookup_is_a_miss, long_term_can_be_switched_off, bad_input_is_refused_before_the_embedder_is_paid
+            without_the_cache_every_lookup_is_a_miss, one_of_many_computes_the_answer,
+            a_computation_that_failed_is_taken_over, nobody_waits_for_what_began_before_an_invalidation, long_term_can_be_switched_off, bad_input_is_refused_before_the_embedder_is_paid
         );
     };
 }

@@ -1,6 +1,6 @@
 //! [`SemanticCache`]: the tenant's state, the exact key and the search in one write, the decision by the core.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use memory_core::cache::{decide, validate_request};
@@ -58,7 +58,7 @@ impl SemanticCache for RedisSemanticCacheProvider {
         let tenant = self.inner.tenants.get(entry.scope.tenant_name());
         let mut epoch = match tenant.epoch() {
             Some(epoch) => epoch,
-            None => self.begin(&entry.scope, &tenant).await?,
+            None => self.first_epoch(&entry.scope, &tenant).await?,
         };
         loop {
             let (id, now_epoch) = self.file(&entry, &tenant, epoch).await?;
@@ -66,7 +66,7 @@ impl SemanticCache for RedisSemanticCacheProvider {
                 Some(now_epoch) if now_epoch == epoch => return Ok(id),
                 // The cache of the tenant was emptied meanwhile: filed under the former epoch, nobody would find it.
                 Some(now_epoch) => epoch = now_epoch,
-                None => epoch = self.begin(&entry.scope, &tenant).await?,
+                None => epoch = self.first_epoch(&entry.scope, &tenant).await?,
             }
         }
     }
@@ -87,6 +87,16 @@ impl SemanticCache for RedisSemanticCacheProvider {
             }
         };
         Ok(tenant.stats(entries))
+    }
+
+    async fn begin_fill(&self, request: &CacheRequest, lease: Duration) -> Result<bool> {
+        validate_request(request)?;
+        self.begin(request, lease).await
+    }
+
+    async fn end_fill(&self, request: &CacheRequest) -> Result<()> {
+        validate_request(request)?;
+        self.end(request).await
     }
 }
 
@@ -185,7 +195,7 @@ impl RedisSemanticCacheProvider {
     }
 
     /// The epoch of a tenant's cache, which begins now unless it has begun.
-    async fn begin(&self, scope: &Scope, tenant: &Tenant) -> Result<Epoch> {
+    async fn first_epoch(&self, scope: &Scope, tenant: &Tenant) -> Result<Epoch> {
         let inner = &*self.inner;
         let key = inner.keys.tenant(inner.keys.shard(scope.tenant_name()), scope.tenant_name());
         let pipeline = query::begin(&key, Epoch::new());

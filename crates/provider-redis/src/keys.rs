@@ -29,6 +29,9 @@ pub(crate) struct Shard(u16);
 pub(crate) struct Epoch(u64);
 
 impl Epoch {
+    /// That of no tenant.
+    pub(crate) const NONE: Self = Self(0);
+
     /// One that was never there before: should Redis lose the epoch, no former one comes back.
     pub(crate) fn new() -> Self {
         Self(Uuid::now_v7().as_u64_pair().1)
@@ -125,6 +128,11 @@ impl Keys {
             Some((before, hash)) => format!("{before}:r:{hash}"),
             None => format!("{entry_key}:r"),
         }
+    }
+
+    /// Where it says who computes the answer of a place.
+    pub(crate) fn fill(&self, place: Place) -> String {
+        format!("{}:{LAYOUT}:{{{:02}}}:f:{:032x}", self.prefix, place.shard.0, u128::from_be_bytes(place.hash))
     }
 
     /// Where a tenant's epoch is, and the count of what was removed in it.

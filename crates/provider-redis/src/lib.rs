@@ -40,6 +40,7 @@ mod config;
 mod connection;
 mod entry;
 mod error;
+mod fills;
 mod index;
 mod invalidate;
 mod keys;

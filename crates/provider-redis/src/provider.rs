@@ -32,6 +32,8 @@ pub(crate) struct Inner {
     pub keys: Keys,
     pub tenants: Tenants,
     pub repeats: Repeats,
+    /// This process's name among those that compute answers.
+    pub holder: String,
     link: Link,
     breaker: Breaker,
     capabilities: Capabilities,
@@ -72,7 +74,10 @@ impl RedisSemanticCacheProvider {
         link.connect().await?;
         let breaker = Breaker::new(config.breaker_failures, config.breaker_pause);
         let (tenants, repeats) = (Tenants::default(), Repeats::new(config.repeat_bytes));
-        Ok(Self { inner: Arc::new(Inner { config, schema, keys, tenants, repeats, link, breaker, capabilities }) })
+        let holder = uuid::Uuid::now_v7().simple().to_string();
+        Ok(Self {
+            inner: Arc::new(Inner { config, schema, keys, tenants, repeats, holder, link, breaker, capabilities }),
+        })
     }
 
     /// What the server can do.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::answer::{DEFAULT_FILL_LEASE, Flights};
 use super::{DEFAULT_CACHE_THRESHOLD, DEFAULT_CANDIDATES, TieredMemoryManager};
 use crate::cache::DEFAULT_TTL;
 use crate::{CacheMode, CachePolicy, Clock, Embedder, Error, IdSource, MemoryStore, Result, SemanticCache};
@@ -17,6 +18,7 @@ pub struct TieredMemoryManagerBuilder {
     cache_embedder: Option<Arc<dyn Embedder>>,
     cache_policy: CachePolicy,
     cache_ttl: Duration,
+    fill_lease: Duration,
     candidates: usize,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
@@ -65,6 +67,13 @@ impl TieredMemoryManagerBuilder {
         self
     }
 
+    /// For how long one process may compute an answer before another begins the same; [`DEFAULT_FILL_LEASE`] unless told
+    /// otherwise.
+    pub fn fill_lease(mut self, lease: Duration) -> Self {
+        self.fill_lease = lease;
+        self
+    }
+
     /// How many candidates each arm of a recall gives to fusion; [`DEFAULT_CANDIDATES`] unless told otherwise.
     pub fn candidates(mut self, candidates: usize) -> Self {
         self.candidates = candidates;
@@ -81,6 +90,9 @@ impl TieredMemoryManagerBuilder {
         if self.candidates == 0 {
             return Err(Error::invalid("candidates", 0, "at least 1"));
         }
+        if self.fill_lease.is_zero() {
+            return Err(Error::invalid("fill_lease", "0 s", "more than 0 s"));
+        }
         if !(-1.0..=1.0).contains(&self.cache_policy.threshold) {
             return Err(Error::invalid(
                 "cache.threshold",
@@ -96,6 +108,8 @@ impl TieredMemoryManagerBuilder {
             embedder,
             cache_policy: self.cache_policy,
             cache_ttl: self.cache_ttl,
+            fill_lease: self.fill_lease,
+            flights: Arc::new(Flights::new()),
             candidates: self.candidates,
             clock: self.clock,
             ids: self.ids,
@@ -115,6 +129,7 @@ impl TieredMemoryManager {
             cache_embedder: None,
             cache_policy: CachePolicy { threshold: DEFAULT_CACHE_THRESHOLD, mode: CacheMode::default() },
             cache_ttl: DEFAULT_TTL,
+            fill_lease: DEFAULT_FILL_LEASE,
             candidates: DEFAULT_CANDIDATES,
             clock: Arc::new(clock),
             ids: Arc::new(ids),

@@ -4,6 +4,7 @@ mod contract;
 mod epochs;
 mod expiry;
 mod faults;
+mod fills;
 mod hostile;
 mod index;
 mod isolation;

@@ -75,7 +75,7 @@ pub fn url(service: Service) -> Option<String> {
     let shared = match service {
         Service::Redis => &REDIS,
     };
-    match shared.get_or_init(|| Server::start(service).map_err(|error| format!("{error:#}"))) {
+    match shared.get_or_init(|| Server::start(service, &[]).map_err(|error| format!("{error:#}"))) {
         Ok(server) => Some(server.url()),
         Err(reason) => skip(service, reason),
     }
@@ -87,7 +87,18 @@ pub fn url(service: Service) -> Option<String> {
 /// As [`url`].
 #[must_use]
 pub fn private(service: Service) -> Option<Server> {
-    match Server::start(service) {
+    private_with(service, &[])
+}
+
+/// As [`private`], with more settings at the end of the server's command line: `["--maxmemory", "20mb"]`, or
+/// `["--cluster-enabled", "yes"]`. One that names another server of this machine, such as `--replicaof`, finds nobody
+/// there from inside a container.
+///
+/// # Panics
+/// As [`url`].
+#[must_use]
+pub fn private_with(service: Service, settings: &[&str]) -> Option<Server> {
+    match Server::start(service, settings) {
         Ok(server) => Some(server),
         Err(error) => skip(service, &format!("{error:#}")),
     }
@@ -165,10 +176,18 @@ fn home() -> PathBuf {
     root().join("target/services")
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, and to which 10000 can be added: there a node of a Redis cluster has its bus.
 fn free_port() -> Result<u16> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("no port is free")?;
-    Ok(listener.local_addr()?.port())
+    // Kept until one fits, so that none is offered twice.
+    let mut passed_over = Vec::new();
+    loop {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("no port is free")?;
+        let port = listener.local_addr()?.port();
+        if port <= u16::MAX - 10_000 {
+            return Ok(port);
+        }
+        passed_over.push(listener);
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -31,16 +31,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server on a free port and waits until it answers.
+    /// Starts a server on a free port, with more settings at the end of its command line, and waits until it answers.
     ///
     /// # Errors
     /// When there is neither a Docker engine nor a wheel with the server, or it does not start; the message has the
     /// end of its log.
-    pub fn start(service: Service) -> Result<Self> {
+    pub fn start(service: Service, settings: &[&str]) -> Result<Self> {
         let source = Source::find()?;
         let mut last = None;
         for _ in 0..PORTS {
-            let mut server = Self::supervise(service, source.clone(), free_port()?)?;
+            let mut server = Self::supervise(service, source.clone(), free_port()?, settings)?;
             match server.restart() {
                 Ok(()) => return Ok(server),
                 Err(error) => last = Some(error),
@@ -55,6 +55,19 @@ impl Server {
         match self.service {
             Service::Redis => format!("redis://127.0.0.1:{}", self.port),
         }
+    }
+
+    /// Where the server listens, on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The folder that is removed with the server: its log is there, and its files unless it runs in a container, which
+    /// has files of its own.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Kills the server with SIGKILL. What it had in memory is gone.
@@ -94,7 +107,7 @@ impl Server {
                 // In a container the server sees a process number of its own.
                 Ok(answering) if docker || answering == pid => return Ok(()),
                 Ok(answering) => bail!("process {answering} has taken port {}", self.port),
-                Err(error) if Instant::now() > deadline => {
+                Err(error) if Instant::now() > deadline || self.order("alive")? == "no" => {
                     return Err(error.context(format!("the {} did not start: {}", self.service, self.log_end())));
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(5)),
@@ -102,7 +115,7 @@ impl Server {
         }
     }
 
-    fn supervise(service: Service, source: Source, port: u16) -> Result<Self> {
+    fn supervise(service: Service, source: Source, port: u16, settings: &[&str]) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("memory-test-{service}-{}-{number}", std::process::id());
@@ -113,7 +126,7 @@ impl Server {
         match &source {
             Source::Wheels(programs) => {
                 let server = redis::command(programs, port, &folder);
-                supervisor.arg(server.get_program()).args(server.get_args());
+                supervisor.arg(server.get_program()).args(server.get_args()).args(settings);
                 supervisor.envs([
                     ("KILL", "kill -KILL $server"),
                     ("PAUSE", "kill -STOP $server"),
@@ -123,6 +136,7 @@ impl Server {
             Source::Docker => {
                 let compose = ["docker", "compose", "--project-name", &name, "--file", "compose.yaml"];
                 supervisor.args(compose).args(["up", service.name()]).env("REDIS_PORT", port.to_string());
+                supervisor.env("REDIS_SETTINGS", quoted(settings));
                 let compose = compose.join(" ");
                 supervisor.env("KILL", format!("{compose} kill; {compose} rm --force"));
                 supervisor.env("PAUSE", format!("{compose} pause"));
@@ -154,10 +168,28 @@ impl Server {
     }
 }
 
+/// The words as one that compose.yaml splits again as a shell would.
+fn quoted(words: &[&str]) -> String {
+    words.iter().map(|word| format!(" '{}'", word.replace('\'', r"'\''"))).collect()
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         // Closing its input tells the supervisor to end. Nobody is left to tell when that fails.
         drop(self.orders.take());
         let _ = self.supervisor.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoted_words_stay_whole() {
+        let words = ["--replicaof", "127.0.0.1 7000", "it's", "", "$(x);"];
+        let script = format!("printf '%s\\n' {}", quoted(&words));
+        let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap().lines().collect::<Vec<_>>(), words);
     }
 }

@@ -12,6 +12,11 @@ while read -r order; do
             server=$!
             echo "$server"
             ;;
+        alive)
+            # Until the shell has looked for ended jobs, one still counts as a process.
+            jobs >/dev/null 2>&1
+            if kill -0 "$server" 2>/dev/null; then echo yes; else echo no; fi
+            ;;
         kill)
             eval "$KILL" >>"$folder/log" 2>&1
             wait "$server" 2>/dev/null

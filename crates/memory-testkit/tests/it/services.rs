@@ -1,11 +1,11 @@
 //! Servers end with whoever started them.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use memory_testkit::services::{self, Service};
+use memory_testkit::services::{self, Server, Service};
 
 fn answers(url: &str) -> bool {
     TcpStream::connect(url.trim_start_matches("redis://")).is_ok()
@@ -30,6 +30,37 @@ fn a_server_is_killed_restarted_and_ended() {
     assert!(answers(&url));
     drop(server);
     assert!(!answers(&url));
+}
+
+#[test]
+fn a_server_takes_settings() {
+    let settings = ["--maxmemory", "20mb", "--cluster-enabled", "yes"];
+    let Some(mut server) = services::private_with(Service::Redis, &settings) else { return };
+    for _ in 0..2 {
+        assert!(ask(server.port(), "CONFIG GET maxmemory").unwrap().contains("20971520"));
+        // A node of a cluster counts as ready, although no slot has an owner yet.
+        assert!(ask(server.port(), "CLUSTER INFO").unwrap().contains("cluster_state:fail"));
+        server.kill().unwrap();
+        server.restart().unwrap();
+    }
+}
+
+#[test]
+fn a_server_that_cannot_start_says_why() {
+    if services::private(Service::Redis).is_none() {
+        return;
+    }
+    let error = Server::start(Service::Redis, &["--no-such-setting", "1"]).unwrap_err();
+    assert!(format!("{error:#}").contains("no-such-setting"), "{error:#}");
+}
+
+/// What a Redis answers to a command, as far as one read gives it.
+fn ask(port: u16, command: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.write_all(format!("{command}\r\n").as_bytes())?;
+    let mut answer = [0; 4096];
+    let length = stream.read(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
 }
 
 #[test]

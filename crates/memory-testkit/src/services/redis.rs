@@ -8,17 +8,19 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::wheels::Programs;
+pub(super) const KILL: &str = "kill -KILL $server";
+pub(super) const PAUSE: &str = "kill -STOP $server";
+pub(super) const RESUME: &str = "kill -CONT $server";
 
 /// A Redis that keeps nothing and takes connections of this machine only.
-pub(super) fn command(programs: &Programs, port: u16, folder: &Path) -> Command {
-    let mut command = Command::new(&programs.server);
+pub(super) fn command(programs: &Path, port: u16, folder: &Path) -> Command {
+    let mut command = Command::new(programs.join("redis-server"));
     command
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .arg("--dir")
         .arg(folder)
         .arg("--loadmodule")
-        .arg(&programs.search_module);
+        .arg(programs.join("redisearch.so"));
     command
 }
 
@@ -29,16 +31,6 @@ pub(super) fn ready(port: u16) -> Result<u32> {
     let pid = pid.trim().parse()?;
     ask(port, &["FT._LIST"]).context("the server has no search module")?;
     Ok(pid)
-}
-
-/// Ends the server at a port of this machine.
-pub(super) fn shut_down(port: u16) -> Result<()> {
-    match ask(port, &["SHUTDOWN", "NOSAVE"]) {
-        // It hangs up instead of answering.
-        Err(error) if error.is::<std::io::Error>() => Ok(()),
-        Err(error) => Err(error),
-        Ok(answer) => bail!("SHUTDOWN answered {answer:?}"),
-    }
 }
 
 /// Sends one command and gives the first line, or the text, of its answer.

@@ -1,28 +1,47 @@
 //! Servers that stay until they are told to go, for development: `cargo xtask services`.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
 
-use super::{Service, Source, free_port, home, redis, root};
+use super::instance::Instance;
+use super::{Service, Source, home, ownership};
 
-const PROJECT: &str = "orchestra-memory";
+/// How long one may take to start; an image may have to be fetched before.
+const PATIENCE_TO_START: Duration = Duration::from_secs(60);
+/// How long one may take to end: a Postgres writes what it has in memory.
+const PATIENCE_TO_END: Duration = Duration::from_secs(30);
 
 /// A server that [`up`] started.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Standing {
-    /// What it is.
-    pub service: Service,
-    /// Where it is.
-    pub url: String,
+    record: Record,
+    answers: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    instance: Instance,
+    /// The process; none in a container.
+    process: Option<u32>,
+}
+
+impl Standing {
+    /// Where it is, with the password that it asks for.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.record.instance.url()
+    }
+
     /// Whether it answers.
-    pub answers: bool,
-    port: u16,
-    /// The process; none when Docker runs it.
-    pid: Option<u32>,
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        self.answers
+    }
 }
 
 /// The server of this kind that [`up`] started in this checkout, if any.
@@ -30,17 +49,16 @@ pub struct Standing {
 /// # Errors
 /// When its record cannot be read.
 pub fn status(service: Service) -> Result<Option<Standing>> {
-    let record = match fs::read_to_string(record(service)) {
+    let file = record(service);
+    let record = match fs::read_to_string(&file) {
         Ok(record) => record,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let mut words = record.split_whitespace();
-    let port: u16 = words.next().unwrap_or_default().parse().context("the record of a standing server is damaged")?;
-    let pid: Option<u32> = words.next().and_then(|pid| pid.parse().ok());
-    let answering = redis::ready(port).ok();
-    let answers = answering.is_some() && (pid.is_none() || pid == answering);
-    Ok(Some(Standing { service, url: format!("redis://127.0.0.1:{port}"), answers, port, pid }))
+    let record: Record =
+        serde_json::from_str(&record).with_context(|| format!("{}: is damaged; remove it", file.display()))?;
+    let answers = record.instance.ready().is_ok_and(|answering| answering == record.process);
+    Ok(Some(Standing { record, answers }))
 }
 
 /// Starts a server that outlives this process, unless one stands already.
@@ -48,69 +66,121 @@ pub fn status(service: Service) -> Result<Option<Standing>> {
 /// # Errors
 /// When there is neither a Docker engine nor a wheel with the server, or it does not start.
 pub fn up(service: Service) -> Result<Standing> {
-    if let Some(standing) = status(service)?.filter(|standing| standing.answers) {
+    if let Some(standing) = status(service)?.filter(Standing::answers) {
         return Ok(standing);
     }
+    down(service)?;
     fs::create_dir_all(home())?;
-    let source = Source::find()?;
-    let port = free_port()?;
-    let docker = source == Source::Docker;
-    match &source {
-        Source::Docker => {
-            let mut up = Command::new("docker");
-            up.args(["compose", "--project-name", PROJECT, "up", "--detach", service.name()]);
-            succeed(up.env("REDIS_PORT", port.to_string()))?;
+    let source = Source::find(service)?;
+    let instance = Instance::new(service, &source, &format!("memory-standing-{service}-{}", std::process::id()))?;
+    let mut process = None;
+    let started = start(&instance, &mut process).and_then(|()| wait(&instance, process.as_mut()));
+    if let Err(error) = started {
+        let error = error.context(format!("{service} did not start: {}", instance.log_end()));
+        if let Some(mut process) = process {
+            // It may have ended by itself.
+            let _ = process.kill();
+            process.wait()?;
         }
-        Source::Wheels(programs) => {
-            let log = home().join(format!("{service}.log"));
-            let mut server = redis::command(programs, port, &home());
-            succeed(server.args(["--daemonize", "yes"]).arg("--logfile").arg(log))?;
-        }
+        fs::remove_dir_all(&instance.folder)?;
+        return Err(error);
     }
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let pid = loop {
-        match redis::ready(port) {
-            Ok(pid) => break pid,
-            Err(error) if Instant::now() > deadline => return Err(error.context(format!("{service} did not start"))),
-            Err(_) => std::thread::sleep(Duration::from_millis(10)),
-        }
-    };
-    let pid = (!docker).then_some(pid);
-    fs::write(record(service), format!("{port} {}", pid.map_or("docker".to_owned(), |pid| pid.to_string())))?;
-    Ok(Standing { service, url: format!("redis://127.0.0.1:{port}"), answers: true, port, pid })
+    let record = Record { instance, process: process.map(|process| process.id()) };
+    ownership::write_file(&self::record(service), &serde_json::to_string(&record)?)?;
+    Ok(Standing { record, answers: true })
 }
 
-/// Ends the server that [`up`] started. Gives whether there was one. Only the process that was started is ended: when
-/// something else answers at its port by now, that is left alone.
+/// Starts it, in a container or as `process`.
+fn start(instance: &Instance, process: &mut Option<Child>) -> Result<()> {
+    let service = instance.service;
+    match &instance.source {
+        Source::Docker => {
+            let mut compose = Instance::compose(&project(service));
+            succeed(compose.args(["up", "--detach", service.name()]).envs(instance.variables(&[])))
+        }
+        Source::Wheels(programs) => {
+            if let Some(mut preparation) = instance.preparation(programs)? {
+                instance.place(&mut preparation);
+                succeed(&mut preparation)?;
+            }
+            let mut server = instance.command(programs);
+            instance.place(&mut server);
+            let log = File::create(instance.folder.join("log"))?;
+            server.stdout(log.try_clone()?).stderr(log);
+            // Its own group: Ctrl-C in the terminal does not reach it.
+            #[cfg(unix)]
+            std::os::unix::process::CommandExt::process_group(&mut server, 0);
+            *process = Some(server.spawn().context("its program cannot be started")?);
+            Ok(())
+        }
+    }
+}
+
+/// Waits until it answers.
+fn wait(instance: &Instance, mut process: Option<&mut Child>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE_TO_START;
+    let expected = process.as_ref().map(|process| process.id());
+    loop {
+        match instance.ready() {
+            Ok(answering) if answering == expected => return Ok(()),
+            Ok(_) => bail!("another server has taken port {}; try again", instance.port),
+            Err(error) => {
+                let end = process.as_mut().map(|process| process.try_wait()).transpose()?.flatten();
+                if end.is_some() || Instant::now() > deadline {
+                    return Err(error);
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+}
+
+/// Ends the server that [`up`] started, and removes its data. Gives whether there was one. Only the process that was
+/// started is ended: when something else answers at its port by now, that is left alone.
 ///
 /// # Errors
 /// When it does not end.
 pub fn down(service: Service) -> Result<bool> {
-    let Some(standing) = status(service)? else { return Ok(false) };
-    if standing.pid.is_none() {
-        succeed(Command::new("docker").args(["compose", "--project-name", PROJECT, "down", "--volumes"]))?;
-    } else if standing.answers {
-        redis::shut_down(standing.port)?;
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while redis::ready(standing.port).is_ok() {
-            if Instant::now() > deadline {
-                bail!("{service} at port {} does not end", standing.port);
-            }
-            std::thread::sleep(Duration::from_millis(10));
+    let Some(Standing { record, answers }) = status(service)? else { return Ok(false) };
+    match record.process {
+        None => {
+            let mut compose = Instance::compose(&project(service));
+            succeed(compose.args(["down", "--volumes"]).envs(record.instance.variables(&[])))?;
         }
+        Some(process) if answers => {
+            // What both take as: refuse new work, give up what runs, end in order.
+            succeed(Command::new("sh").args(["-c", "kill -INT \"$0\"", &process.to_string()]))?;
+            let deadline = Instant::now() + PATIENCE_TO_END;
+            while !record.instance.has_ended() {
+                if Instant::now() > deadline {
+                    bail!("{service}, process {process}, does not end");
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        // It has ended by itself.
+        Some(_) => {}
     }
-    fs::remove_file(record(service))?;
-    Ok(standing.answers)
+    match fs::remove_dir_all(&record.instance.folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => fs::remove_file(self::record(service))?,
+    }
+    Ok(answers)
 }
 
 fn record(service: Service) -> PathBuf {
     home().join(format!("{service}.standing"))
 }
 
+fn project(service: Service) -> String {
+    format!("orchestra-memory-{service}")
+}
+
 fn succeed(command: &mut Command) -> Result<()> {
-    let output = command.current_dir(root()).output().with_context(|| format!("{command:?} cannot be started"))?;
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("{} cannot be started", command.get_program().display()))?;
     if !output.status.success() {
-        bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!("{}: {}", command.get_program().display(), String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(())
 }

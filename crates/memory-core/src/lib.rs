@@ -6,8 +6,8 @@
 //!
 //! - [`Scope`] says whose memory it is, [`Memory`] is one remembered thing, [`Embedding`] is a vector in its
 //!   [`EmbeddingSpace`].
-//! - [`MemoryStore`], [`SemanticCache`] and [`Embedder`] are the traits; their docs are the contract, which
-//!   `memory-testkit` tests for every provider.
+//! - [`MemoryStore`], [`SemanticCache`], [`WorkingMemory`] and [`Embedder`] are the traits; their docs are the contract,
+//!   which `memory-testkit` tests for every provider.
 //! - [`fusion`] ranks the candidates of a recall, [`cache::decide`] and [`guard`] decide whether a cached answer is
 //!   served, [`Filter`] is a condition on a memory.
 //! - [`TieredMemoryManager`] puts the tiers together.
@@ -27,6 +27,7 @@ mod scope;
 mod source;
 pub mod store;
 pub mod text;
+pub mod working;
 
 pub use cache::{
     CacheEntry, CacheEntryId, CacheHit, CacheLookup, CacheMode, CachePolicy, CacheRequest, CacheStats, Compatibility,
@@ -47,4 +48,7 @@ pub use store::{
     Arm, ArmReport, Candidate, Candidates, Cursor, ForgetReceipt, ForgetRequest, IdempotencyKey, InsertBatch,
     InsertReceipt, InsertStatus, InsertedItem, ListRequest, MemoryPatch, MemoryStore, Page, SearchRequest, Selection,
     StoreStats, UpdateReceipt, WriteToken,
+};
+pub use working::{
+    AppendReceipt, AppendRequest, NewMessage, Role, SessionMessage, Window, WindowRequest, WorkingMemory,
 };

@@ -283,15 +283,7 @@ impl Memory {
                 format!("not before valid_from, {}", from.to_rfc3339()),
             ));
         }
-        let metadata_bytes = serde_json::to_vec(&self.metadata).map_or(usize::MAX, |json| json.len());
-        if metadata_bytes > MAX_METADATA_BYTES {
-            return Err(Error::TooLarge {
-                field: "metadata".into(),
-                given_bytes: metadata_bytes,
-                allowed_bytes: MAX_METADATA_BYTES,
-            });
-        }
-        Ok(())
+        check_metadata(&self.metadata)
     }
 }
 
@@ -309,6 +301,18 @@ pub fn check_text(field: &str, text: &str, max_bytes: usize) -> Result<()> {
     }
     if text.len() > max_bytes {
         return Err(Error::TooLarge { field: field.into(), given_bytes: text.len(), allowed_bytes: max_bytes });
+    }
+    Ok(())
+}
+
+/// Refuses metadata over [`MAX_METADATA_BYTES`].
+///
+/// # Errors
+/// [`Error::TooLarge`], naming `metadata`.
+pub fn check_metadata(metadata: &Metadata) -> Result<()> {
+    let given_bytes = serde_json::to_vec(metadata).map_or(usize::MAX, |json| json.len());
+    if given_bytes > MAX_METADATA_BYTES {
+        return Err(Error::TooLarge { field: "metadata".into(), given_bytes, allowed_bytes: MAX_METADATA_BYTES });
     }
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! What every provider of Orchestra Memory must do, written once, and labelled fixtures to measure with.
 //!
-//! [`store`], [`cache`] and [`manager`] hold the contract suites of `memory_core`'s `MemoryStore`, `SemanticCache` and
-//! `TieredMemoryManager`: one function for each promise. A provider implements [`StoreFixture`], [`CacheFixture`] or
-//! [`manager::ManagerFixture`] and calls [`store_suite!`], [`cache_suite!`] or [`manager_suite!`] in its integration
-//! tests, which makes one test for each promise. [`labelled`] reads the labelled
+//! [`store`], [`cache`], [`working`] and [`manager`] hold the contract suites of `memory_core`'s `MemoryStore`,
+//! `SemanticCache`, `WorkingMemory` and `TieredMemoryManager`: one function for each promise. A provider implements
+//! [`StoreFixture`], [`CacheFixture`], [`WorkingFixture`] or [`manager::ManagerFixture`] and calls [`store_suite!`],
+//! [`cache_suite!`], [`working_suite!`] or [`manager_suite!`] in its integration tests, which makes one test for each
+//! promise. [`labelled`] reads the labelled
 //! sets that the benchmarks measure recall and cache decisions on. [`services`] starts the real servers that providers
 //! are tested against.
 
@@ -13,13 +14,14 @@ pub mod make;
 pub mod manager;
 pub mod services;
 pub mod store;
+pub mod working;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use memory_core::{Clock, EmbeddingSpace, MemoryId, MemoryStore, Scope, SemanticCache, Timestamp};
+use memory_core::{Clock, EmbeddingSpace, MemoryId, MemoryStore, Scope, SemanticCache, Timestamp, WorkingMemory};
 
 /// A clock that stands still until it is told to go on. Clones show the same time.
 #[derive(Debug, Clone)]
@@ -87,6 +89,16 @@ pub trait CacheFixture: Send + Sync {
     async fn memory(&self, scope: &Scope) -> MemoryId;
 }
 
+/// How a contract suite opens a working memory. Every test makes a fixture of its own, with data of its own.
+#[async_trait]
+pub trait WorkingFixture: Send + Sync {
+    /// The clock that the working memory takes the time from.
+    fn clock(&self) -> TestClock;
+
+    /// Opens a working memory without sessions.
+    async fn open(&self) -> Arc<dyn WorkingMemory>;
+}
+
 /// Makes one test for each promise of `MemoryStore`. `$fixture` is an expression that makes a [`StoreFixture`].
 #[macro_export]
 macro_rules! store_suite {
@@ -114,6 +126,21 @@ macro_rules! cache_suite {
             a_near_miss_says_why, the_guard_refuses_over_the_threshold, spaces_never_mix, an_expired_entry_is_a_miss,
             hits_do_not_prolong_a_life, corrections_reach_the_cache, a_later_answer_takes_the_place,
             invalidation_is_as_narrow_as_asked, a_dry_run_changes_nothing, counters_count, hostile_text_is_only_text
+        );
+    };
+}
+
+/// Makes one test for each promise of `WorkingMemory`. `$fixture` is an expression that makes a [`WorkingFixture`].
+#[macro_export]
+macro_rules! working_suite {
+    ($fixture:expr) => {
+        $crate::__suite!(
+            working, $fixture;
+            messages_come_back_in_order, an_append_is_all_or_none, concurrent_appends_keep_one_order,
+            one_key_one_effect, one_key_at_once_has_one_effect, a_window_is_cut_by_count, a_window_is_cut_by_tokens,
+            a_window_is_bounded_in_bytes, a_session_ends_after_its_last_append, a_session_is_only_its_own,
+            a_cleared_session_begins_anew, a_long_session_keeps_its_newest, bad_requests_are_refused,
+            hostile_text_is_only_text
         );
     };
 }

@@ -1,8 +1,9 @@
-//! Memory store and semantic cache in one process and one SQLite file, without a server.
+//! Memory store, working memory and semantic cache in one process and one SQLite file, without a server.
 //!
 //! [`EmbeddedProvider`] implements [`MemoryStore`](memory_core::MemoryStore) and
 //! [`SemanticCache`](memory_core::SemanticCache) over the same file, so that correcting or forgetting a memory and
-//! removing the cached answers that used it are one transaction.
+//! removing the cached answers that used it are one transaction. [`WorkingMemory`](memory_core::WorkingMemory) is in that
+//! file too: the messages of a session are as durable as memories are, until the session ends.
 //!
 //! - **The file is the system of record.** A write is answered after its transaction is on disk (WAL,
 //!   `synchronous=FULL`). One task writes; requests that wait are committed together.
@@ -42,6 +43,7 @@ mod shelves;
 mod sql;
 mod store;
 mod tenants;
+mod working;
 mod writer;
 
 pub use config::EmbeddedConfig;

@@ -147,7 +147,7 @@ fn unpack_ids(bytes: &[u8]) -> Vec<MemoryId> {
     bytes.as_chunks::<16>().0.iter().map(|id| Uuid::from_bytes(*id).into()).collect()
 }
 
-fn metadata(json: &str) -> ReadResult<Metadata> {
+pub(crate) fn metadata(json: &str) -> ReadResult<Metadata> {
     if json == "{}" { Ok(Metadata::new()) } else { Ok(serde_json::from_str(json)?) }
 }
 

@@ -123,6 +123,31 @@ pub(crate) const ENTRIES_OF_TENANT: &str = "\
     WHERE tenant = ?1 AND expires_at > ?2";
 pub(crate) const COUNT_ENTRIES: &str = "SELECT COUNT(*) FROM cache_entry WHERE tenant = ? AND expires_at > ?";
 
+pub(crate) const SESSION_OF: &str =
+    "SELECT number, first_sequence, last_sequence, expires_at FROM session WHERE scope_key = ? AND expires_at > ?";
+pub(crate) const INSERT_SESSION: &str = "\
+    INSERT INTO session (scope_key, first_sequence, last_sequence, expires_at) VALUES (?, ?, ?, ?) RETURNING number";
+pub(crate) const MOVE_SESSION_ON: &str =
+    "UPDATE session SET first_sequence = ?2, last_sequence = ?3, expires_at = ?4 WHERE number = ?1";
+pub(crate) const DELETE_SESSION: &str = "DELETE FROM session WHERE scope_key = ?";
+/// Few at a time: each may hold thousands of messages.
+pub(crate) const DELETE_ENDED_SESSIONS: &str = "\
+    DELETE FROM session WHERE number IN (SELECT number FROM session WHERE expires_at <= ? ORDER BY expires_at LIMIT 10)";
+pub(crate) const INSERT_MESSAGE: &str = "\
+    INSERT INTO session_message (session, sequence, tokens, role, appended_at, metadata, content) \
+    VALUES (?, ?, ?, ?, ?, ?, ?)";
+pub(crate) const DROP_MESSAGES_BEFORE: &str = "DELETE FROM session_message WHERE session = ? AND sequence < ?";
+/// The tokens and the bytes of the newest messages, newest first. `octet_length` does not read the text.
+pub(crate) const MEASURE_MESSAGES: &str = "\
+    SELECT tokens, octet_length(content) FROM session_message WHERE session = ? ORDER BY sequence DESC LIMIT ?";
+pub(crate) const MESSAGES_AFTER: &str = "\
+    SELECT sequence, tokens, role, appended_at, metadata, content FROM session_message \
+    WHERE session = ? AND sequence > ? ORDER BY sequence";
+pub(crate) const SESSION_KEY: &str = "SELECT body_hash, receipt FROM session_key WHERE session = ? AND key = ?";
+pub(crate) const INSERT_SESSION_KEY: &str =
+    "INSERT INTO session_key (session, key, last_sequence, body_hash, receipt) VALUES (?, ?, ?, ?, ?)";
+pub(crate) const DROP_KEYS_BEFORE: &str = "DELETE FROM session_key WHERE session = ? AND last_sequence < ?";
+
 /// A statement that goes on with ` WHERE` and the conditions of a scope: what [`Scope::covers`] says, in SQL.
 pub(crate) fn within(select: &'static str, scope: &Scope) -> QueryBuilder<Sqlite> {
     let mut query = QueryBuilder::new(select);

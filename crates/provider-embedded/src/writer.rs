@@ -6,14 +6,16 @@
 
 mod answers;
 mod memories;
+mod sessions;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use memory_core::{
-    CacheEntryId, EmbeddingSpace, Error, ForgetReceipt, ForgetRequest, InsertBatch, InsertReceipt, InvalidateRequest,
-    Memory, MemoryId, MemoryPatch, NewCacheEntry, Result, Scope, Timestamp, UpdateReceipt, WriteToken,
+    AppendReceipt, AppendRequest, CacheEntryId, EmbeddingSpace, Error, ForgetReceipt, ForgetRequest, InsertBatch,
+    InsertReceipt, InvalidateRequest, Memory, MemoryId, MemoryPatch, NewCacheEntry, Result, Scope, Timestamp,
+    UpdateReceipt, WriteToken,
 };
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
@@ -46,7 +48,9 @@ pub(crate) enum Task {
     Forget(ForgetRequest),
     FileAnswer(Box<NewCacheEntry>),
     Invalidate(InvalidateRequest),
-    /// Take expired memories out of the file.
+    Append(Box<AppendRequest>),
+    ClearSession(Scope),
+    /// Take expired memories and ended sessions out of the file.
     RemoveExpired,
     /// Write what is queued, put the log into the file, and end.
     Close,
@@ -55,13 +59,18 @@ pub(crate) enum Task {
 impl Task {
     /// Whether it takes things out of the file.
     fn makes_room(&self) -> bool {
-        matches!(self, Self::Forget(_) | Self::Invalidate(_) | Self::RemoveExpired)
+        matches!(self, Self::Forget(_) | Self::Invalidate(_) | Self::ClearSession(_) | Self::RemoveExpired)
     }
 
     /// Whether a refusal can only come before its first statement that changes anything, so that it needs no savepoint:
-    /// one memory is checked, then written. The savepoint's two statements would be half of what such an insert costs.
+    /// one memory, or the key of an append, is checked, then all is written. The savepoint's two statements would be half
+    /// of what such a write costs.
     fn is_refused_before_it_writes(&self) -> bool {
-        matches!(self, Self::Insert(batch) if batch.memories.len() == 1)
+        match self {
+            Self::Insert(batch) => batch.memories.len() == 1,
+            Self::Append(_) => true,
+            _ => false,
+        }
     }
 
     /// Whether it is a dry run: carried out, counted and taken back.
@@ -69,7 +78,10 @@ impl Task {
         match self {
             Self::Forget(request) => request.dry_run,
             Self::Invalidate(request) => request.dry_run,
-            Self::Insert(_) | Self::Update { .. } | Self::FileAnswer(_) | Self::RemoveExpired | Self::Close => false,
+            Self::Insert(_) | Self::Update { .. } | Self::FileAnswer(_) | Self::Append(_) | Self::ClearSession(_) => {
+                false
+            }
+            Self::RemoveExpired | Self::Close => false,
         }
     }
 }
@@ -82,6 +94,8 @@ pub(crate) enum Answer {
     Forgotten(ForgetReceipt),
     Filed(CacheEntryId),
     Invalidated(u64),
+    Appended(AppendReceipt),
+    Cleared(u64),
     RemovedExpired(u64),
     Closed,
 }
@@ -286,7 +300,7 @@ impl Writer {
         self.visible.send_replace(self.progress.sequence);
     }
 
-    /// Removes expired answers, expired memories and idempotency keys that no longer hold.
+    /// Removes expired answers, expired memories, ended sessions and idempotency keys that no longer hold.
     async fn sweep(&mut self) {
         let now = self.config.clock.now();
         let oldest_key = micros(now).saturating_sub(i64::try_from(KEY_LIFETIME.as_micros()).unwrap_or(i64::MAX));
@@ -310,7 +324,7 @@ impl Writer {
                 Ok(Answer::RemovedExpired(0)) => break,
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "expired memories were not removed");
+                    tracing::warn!(%error, "expired memories and sessions were not removed");
                     break;
                 }
             }
@@ -378,7 +392,12 @@ impl Transaction<'_> {
             Task::Forget(request) => self.forget(request).await.map(Answer::Forgotten),
             Task::FileAnswer(entry) => self.file_answer(entry).await.map(Answer::Filed),
             Task::Invalidate(request) => self.invalidate(request).await.map(Answer::Invalidated),
-            Task::RemoveExpired => self.remove_expired().await.map(Answer::RemovedExpired),
+            Task::Append(request) => self.append(request).await.map(Answer::Appended),
+            Task::ClearSession(scope) => self.clear_session(scope).await.map(Answer::Cleared),
+            Task::RemoveExpired => {
+                let removed = self.remove_expired().await? + self.remove_ended_sessions().await?;
+                Ok(Answer::RemovedExpired(removed))
+            }
             Task::Close => {
                 Err(Error::Unusable { provider: PROVIDER, reason: "the store is closing".into(), source: None })
             }

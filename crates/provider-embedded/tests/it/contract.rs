@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use memory_core::{MemoryId, MemoryStore, Scope, SemanticCache};
+use memory_core::{MemoryId, MemoryStore, Scope, SemanticCache, WorkingMemory};
 use memory_testkit::manager::ManagerFixture;
-use memory_testkit::{CacheFixture, StoreFixture, TestClock, make};
+use memory_testkit::{CacheFixture, StoreFixture, TestClock, WorkingFixture, make};
 use provider_embedded::EmbeddedProvider;
 use tokio::sync::OnceCell;
 
@@ -80,6 +80,17 @@ impl ManagerFixture for Fixture {
     }
 }
 
+#[async_trait]
+impl WorkingFixture for Fixture {
+    fn clock(&self) -> TestClock {
+        self.home.clock.clone()
+    }
+
+    async fn open(&self) -> Arc<dyn WorkingMemory> {
+        Arc::new(self.provider().await)
+    }
+}
+
 mod store {
     memory_testkit::store_suite!(super::Fixture::new());
 }
@@ -90,4 +101,8 @@ mod cache {
 
 mod manager {
     memory_testkit::manager_suite!(super::Fixture::new());
+}
+
+mod working {
+    memory_testkit::working_suite!(super::Fixture::new());
 }

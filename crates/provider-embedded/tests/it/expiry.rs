@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use memory_core::cache::Fingerprint;
 use memory_core::{
-    CacheLookup, CacheMode, CachePolicy, CacheRequest, Clock, MemoryStore, Metadata, NewCacheEntry, SemanticCache,
+    AppendRequest, CacheLookup, CacheMode, CachePolicy, CacheRequest, Clock, MemoryStore, Metadata, NewCacheEntry,
+    NewMessage, Role, SemanticCache, WindowRequest, WorkingMemory,
 };
 use memory_testkit::make;
 use provider_embedded::{EmbeddedConfig, EmbeddedProvider};
@@ -65,20 +66,50 @@ async fn expired_memories_leave_the_file() {
     assert_eq!(count(&store, &scope, "xylophone").await, 21);
     home.clock.advance(Duration::from_secs(61));
     assert_eq!(count(&store, &scope, "xylophone").await, 1, "hidden at once");
-    let holds_text = || {
-        let bytes: Vec<u8> = ["", "-wal"]
-            .iter()
-            .flat_map(|end| std::fs::read(format!("{}{end}", home.path().display())).unwrap_or_default())
-            .collect();
-        bytes.windows(b"xylophone lesson".len()).any(|window| window == b"xylophone lesson")
-    };
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while holds_text() {
-        assert!(Instant::now() < deadline, "expired text is still in the file");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    leaves_the_file(&home, "xylophone lesson").await;
     assert_eq!(count(&store, &scope, "xylophone").await, 1);
     store.close().await.expect("close");
     let store = home.open().await;
     assert_eq!(count(&store, &scope, "xylophone").await, 1, "the lasting one is there");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ended_and_cleared_sessions_leave_the_file() {
+    let home = Home::new();
+    let config = EmbeddedConfig { sweep_every: Duration::from_millis(10), ..home.config() };
+    let store = EmbeddedProvider::open(config).await.expect("open");
+    let append = async |session: &str, text: &str, ttl: Duration| {
+        let scope = make::session("acme", "ann", session);
+        let request = AppendRequest { ttl, ..AppendRequest::new(scope, vec![NewMessage::new(Role::User, text)]) };
+        store.append(request).await.expect("append");
+    };
+    // More than are taken out at once.
+    for number in 0..25 {
+        append(&format!("short {number}"), "a marimba lesson", Duration::from_secs(60)).await;
+    }
+    append("cleared", "a vibraphone lesson", Duration::from_secs(3600)).await;
+    append("long", "a glockenspiel lesson", Duration::from_secs(3600)).await;
+    assert!(holds_text(&home, "marimba") && holds_text(&home, "vibraphone"), "the test looks in the right place");
+    assert_eq!(store.clear(&make::session("acme", "ann", "cleared")).await.expect("clear"), 1);
+    leaves_the_file(&home, "vibraphone").await;
+    home.clock.advance(Duration::from_secs(60));
+    leaves_the_file(&home, "marimba").await;
+    let lasting = WindowRequest::new(make::session("acme", "ann", "long"));
+    assert_eq!(store.window(&lasting).await.expect("window").total, 1);
+}
+
+fn holds_text(home: &Home, text: &str) -> bool {
+    let bytes: Vec<u8> = ["", "-wal"]
+        .iter()
+        .flat_map(|end| std::fs::read(format!("{}{end}", home.path().display())).unwrap_or_default())
+        .collect();
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+async fn leaves_the_file(home: &Home, text: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while holds_text(home, text) {
+        assert!(Instant::now() < deadline, "{text:?} is still in the file");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
-use memory_core::{Error, MemoryStore};
+use memory_core::{AppendRequest, Error, MemoryStore, NewMessage, Role, WorkingMemory};
 use memory_testkit::make;
 use provider_embedded::{EmbeddedConfig, EmbeddedProvider};
 use sqlx::{Connection, Executor, SqliteConnection};
@@ -76,7 +76,28 @@ async fn a_newer_schema_is_refused() {
     written(&home).await;
     other_program(&home.path(), "PRAGMA user_version = 99").await;
     let reason = refusal(&home).await;
-    assert!(reason.contains("was written by a newer version (schema 99, this one knows 1)"), "{reason}");
+    assert!(reason.contains("was written by a newer version (schema 99, this one knows 2)"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_schema_is_brought_up_to_date() {
+    let home = Home::new();
+    written(&home).await;
+    let back_to_the_first = "
+        DROP TABLE session_key;
+        DROP TABLE session_message;
+        DROP TABLE session;
+        DELETE FROM _sqlx_migrations WHERE version > 1;
+        PRAGMA user_version = 1";
+    other_program(&home.path(), back_to_the_first).await;
+    let scope = make::session("acme", "ann", "monday");
+    for numbers in [1, 2] {
+        let store = home.open().await;
+        assert_eq!(count(&store, &make::user("acme", "ann"), "entry").await, 500, "what was there is there");
+        let append = AppendRequest::new(scope.clone(), vec![NewMessage::new(Role::User, "hello")]);
+        assert_eq!(store.append(append).await.expect("append").last, numbers, "a session outlives the process");
+        store.close().await.expect("close");
+    }
 }
 
 #[tokio::test]

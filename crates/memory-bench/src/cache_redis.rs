@@ -362,5 +362,6 @@ fn entry(scope: &Scope, space: &Arc<EmbeddingSpace>, at: usize) -> NewCacheEntry
         tags: Vec::new(),
         metadata: Metadata::new(),
         ttl: Duration::from_secs(3600),
+        sliding: false,
     }
 }

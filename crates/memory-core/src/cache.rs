@@ -26,7 +26,8 @@ pub const MAX_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// - `cache_answers_only_its_question`: a hit has the request's scope (all four parts equal), fingerprint and space,
 ///   passed [`decide`], is unexpired, and the memories it depends on still stand.
 /// - `corrections_reach_the_cache`: `invalidate` by memory removes exactly the entries that depend on it, for good.
-/// - A time to live is absolute: hits do not prolong it. An expired entry is never returned.
+/// - A time to live is absolute: hits do not prolong it, unless the writer asked for that ([`NewCacheEntry::sliding`]). An
+///   expired entry is never returned.
 /// - One entry for each (scope, fingerprint, space, normalised prompt): a later `store` takes the former's place.
 /// - An answer does not outlive a memory it depends on: it expires with the first of them, where the cache knows them.
 /// - `lookup` never changes an answer. An outage of the cache is a [retryable](Error::is_retryable) error, which
@@ -198,6 +199,8 @@ pub struct NewCacheEntry {
     pub metadata: Metadata,
     /// How long it lives.
     pub ttl: Duration,
+    /// Whether it lives on while it is used: a hit in the second half of its time gives it `ttl` from then on.
+    pub sliding: bool,
 }
 
 impl NewCacheEntry {
@@ -242,6 +245,17 @@ pub struct CacheEntry {
     pub created_at: Timestamp,
     /// When it stops being served.
     pub expires_at: Timestamp,
+    /// How long it lives on after a hit; none for a fixed time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sliding_ttl: Option<Duration>,
+}
+
+impl CacheEntry {
+    /// Whether a hit at `now` gives it more time: it slides, and half of its time or more is over.
+    #[must_use]
+    pub fn is_due_to_slide(&self, now: Timestamp) -> bool {
+        self.sliding_ttl.is_some_and(|ttl| (self.expires_at - now).to_std().unwrap_or_default() <= ttl / 2)
+    }
 }
 
 /// What a lookup found.

@@ -1,10 +1,10 @@
 //! The contract of `memory_core::SemanticCache`, a function for each promise.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use memory_core::{
-    CacheHit, CacheLookup, CacheMode, CachePolicy, CacheRequest, Compatibility, Embedding, Fingerprint, HitKind,
-    InvalidateRequest, InvalidateSelection, MemoryId, Metadata, NewCacheEntry, Refused, Scope, SemanticCache,
+    CacheHit, CacheLookup, CacheMode, CachePolicy, CacheRequest, Clock as _, Compatibility, Embedding, Fingerprint,
+    HitKind, InvalidateRequest, InvalidateSelection, MemoryId, Metadata, NewCacheEntry, Refused, Scope, SemanticCache,
 };
 use serde_json::json;
 
@@ -153,6 +153,31 @@ pub async fn hits_do_not_prolong_a_life(fixture: &dyn CacheFixture) {
     }
     fixture.clock().advance(HOUR / 4);
     assert_eq!(cache.lookup(&request(&scope, PROMPT)).await.expect("lookup"), CacheLookup::Miss(None));
+}
+
+/// An entry whose writer asked for it lives on while it is used, and no longer.
+pub async fn a_sliding_entry_lives_while_it_is_used(fixture: &dyn CacheFixture) {
+    let cache = fixture.open().await;
+    let scope = make::user("acme", "ann");
+    let mut used = entry(&scope, PROMPT, "answer");
+    used.sliding = true;
+    used.embedding = Some(vector(fixture, 1));
+    cache.store(used).await.expect("store");
+    for turn in 0..6 {
+        fixture.clock().advance(HOUR * 2 / 3);
+        let asked = if turn % 2 == 0 { request(&scope, PROMPT) } else { near(fixture, &scope, NEAR, 0.95) };
+        hit(&*cache, &asked).await;
+        // A cache may give it its time after it has served the hit.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while hit(&*cache, &asked).await.entry.expires_at != fixture.clock().now() + HOUR {
+            assert!(Instant::now() < deadline, "it is not given more time");
+            tokio::task::yield_now().await;
+        }
+    }
+    fixture.clock().advance(HOUR);
+    for asked in [request(&scope, PROMPT), near(fixture, &scope, NEAR, 0.95)] {
+        assert_eq!(cache.lookup(&asked).await.expect("lookup"), CacheLookup::Miss(None));
+    }
 }
 
 /// When a memory is corrected, exactly the entries that depend on it go.
@@ -308,6 +333,7 @@ fn entry(scope: &Scope, prompt: &str, response: &str) -> NewCacheEntry {
         tags: Vec::new(),
         metadata: Metadata::new(),
         ttl: HOUR,
+        sliding: false,
     }
 }
 

@@ -337,6 +337,7 @@ fn answer(scope: &Scope, prompt: &str, depends_on: Vec<MemoryId>) -> NewCacheEnt
         tags: Vec::new(),
         metadata: Metadata::new(),
         ttl: std::time::Duration::from_secs(3600),
+        sliding: false,
     }
 }
 

@@ -9,6 +9,7 @@ use memory_core::{
     CacheEntry, CacheEntryId, CacheHit, CacheLookup, CacheRequest, CacheStats, Error, HitKind, InvalidateRequest,
     NewCacheEntry, Refused, Result, Scope, SemanticCache, Timestamp,
 };
+use tracing::debug;
 
 use crate::error::{PROVIDER, backend, closed, damaged};
 use crate::provider::EmbeddedProvider;
@@ -52,6 +53,12 @@ impl SemanticCache for EmbeddedProvider {
                 HitKind::Exact => &tenant.counters.exact_hits,
                 HitKind::Semantic => &tenant.counters.semantic_hits,
             });
+            if entry.is_due_to_slide(now)
+                && let Err(error) = self.write("prolong", Task::Prolong(id)).await
+            {
+                // It is served all the same; a full disk only lets it end at its former time.
+                debug!(error = &error as &dyn std::error::Error, "a sliding answer is not given more time");
+            }
             let age = (now - entry.created_at).to_std().unwrap_or_default();
             return Ok(CacheLookup::Hit(Box::new(CacheHit { entry, kind, similarity, age })));
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use memory_core::{
     BoxError, CacheEntry, CacheEntryId, Embedding, EmbeddingSpace, Memory, MemoryId, Metadata, Origin, Scope,
@@ -80,6 +81,7 @@ pub(crate) fn read_entry(id: CacheEntryId, row: &SqliteRow) -> ReadResult<CacheE
         metadata: metadata(get(row, 4)?)?,
         created_at: time(get(row, 5)?)?,
         expires_at: time(get(row, 6)?)?,
+        sliding_ttl: get::<Option<i64>>(row, 7)?.map(|micros| Duration::from_micros(micros.unsigned_abs())),
     })
 }
 

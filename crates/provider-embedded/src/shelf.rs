@@ -97,6 +97,13 @@ impl Shelf {
         }
     }
 
+    /// Gives the entry in its place another time, unless another has the place by now.
+    pub(crate) fn prolong(&mut self, place: usize, id: CacheEntryId, expires_at: Timestamp) {
+        if let Some(entry) = self.entries.get_mut(place).and_then(Option::as_mut).filter(|entry| entry.id == id) {
+            entry.expires_at = expires_at;
+        }
+    }
+
     fn empty_place(&mut self, place: usize) {
         let Some(entry) = self.entries.get_mut(place).and_then(Option::take) else { return };
         self.exact.remove(&entry.prompt_key);

@@ -17,6 +17,7 @@ use crate::sql;
 #[derive(Debug)]
 pub(crate) enum ShelfChange {
     Put(ShelfKey, Box<NewShelfEntry>),
+    Prolong(CacheEntryId, Timestamp),
     Remove(CacheEntryId),
 }
 
@@ -146,6 +147,13 @@ impl TenantShelves {
         match change {
             ShelfChange::Put(key, entry) if sequence > self.loaded_at => self.put(key, *entry),
             ShelfChange::Put(..) => {}
+            ShelfChange::Prolong(id, expires_at) => {
+                if let Some((key, place)) = self.places.get(&id)
+                    && let Some(shelf) = self.shelves.get_mut(key)
+                {
+                    shelf.prolong(*place, id, expires_at);
+                }
+            }
             ShelfChange::Remove(id) => self.remove(id),
         }
     }

@@ -109,15 +109,22 @@ pub(crate) const REPLACE_ENTRY: &str =
     "DELETE FROM cache_entry WHERE scope_key = ? AND fingerprint = ? AND prompt_key = ? RETURNING id";
 pub(crate) const INSERT_ENTRY: &str = "\
     INSERT INTO cache_entry (id, tenant, user, agent, session, scope_key, fingerprint, prompt_key, prompt, response, \
-        depends_on, tags, metadata, space, vector, created_at, expires_at) \
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        depends_on, tags, metadata, space, vector, created_at, expires_at, sliding_ttl) \
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+/// No longer than the memories that it depends on.
+pub(crate) const PROLONG_ENTRY: &str = "\
+    UPDATE cache_entry SET expires_at = MIN(?2 + sliding_ttl, COALESCE(( \
+        SELECT MIN(m.expires_at) FROM cache_dependency d JOIN memory m ON m.id = d.memory WHERE d.entry = ?1 \
+    ), ?2 + sliding_ttl)) \
+    WHERE id = ?1 AND sliding_ttl IS NOT NULL AND expires_at > ?2 RETURNING tenant, expires_at";
 pub(crate) const INSERT_DEPENDENCY: &str = "INSERT OR IGNORE INTO cache_dependency (memory, entry) VALUES (?, ?)";
 pub(crate) const DELETE_SOONEST_ENTRIES: &str = "\
     DELETE FROM cache_entry WHERE id IN (SELECT id FROM cache_entry WHERE id <> ?1 ORDER BY expires_at LIMIT ?2) \
     RETURNING id, tenant";
 pub(crate) const DELETE_EXPIRED_ENTRIES: &str = "DELETE FROM cache_entry WHERE expires_at <= ? RETURNING id, tenant";
 pub(crate) const ENTRY_BY_ID: &str = "\
-    SELECT prompt, response, depends_on, tags, metadata, created_at, expires_at FROM cache_entry WHERE id = ?";
+    SELECT prompt, response, depends_on, tags, metadata, created_at, expires_at, sliding_ttl \
+    FROM cache_entry WHERE id = ?";
 pub(crate) const ENTRIES_OF_TENANT: &str = "\
     SELECT id, user, agent, session, fingerprint, prompt_key, prompt, expires_at, space, vector FROM cache_entry \
     WHERE tenant = ?1 AND expires_at > ?2";

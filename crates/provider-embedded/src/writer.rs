@@ -47,6 +47,8 @@ pub(crate) enum Task {
     },
     Forget(ForgetRequest),
     FileAnswer(Box<NewCacheEntry>),
+    /// Give a sliding answer its time again.
+    Prolong(CacheEntryId),
     Invalidate(InvalidateRequest),
     Append(Box<AppendRequest>),
     ClearSession(Scope),
@@ -81,7 +83,7 @@ impl Task {
             Self::Insert(_) | Self::Update { .. } | Self::FileAnswer(_) | Self::Append(_) | Self::ClearSession(_) => {
                 false
             }
-            Self::RemoveExpired | Self::Close => false,
+            Self::Prolong(_) | Self::RemoveExpired | Self::Close => false,
         }
     }
 }
@@ -93,6 +95,7 @@ pub(crate) enum Answer {
     Updated { memory: Arc<Memory>, token: WriteToken },
     Forgotten(ForgetReceipt),
     Filed(CacheEntryId),
+    Prolonged,
     Invalidated(u64),
     Appended(AppendReceipt),
     Cleared(u64),
@@ -391,6 +394,7 @@ impl Transaction<'_> {
             Task::Update { scope, id, patch } => self.update(scope, *id, patch).await.map(Answer::from),
             Task::Forget(request) => self.forget(request).await.map(Answer::Forgotten),
             Task::FileAnswer(entry) => self.file_answer(entry).await.map(Answer::Filed),
+            Task::Prolong(id) => self.prolong(*id).await.map(|()| Answer::Prolonged),
             Task::Invalidate(request) => self.invalidate(request).await.map(Answer::Invalidated),
             Task::Append(request) => self.append(request).await.map(Answer::Appended),
             Task::ClearSession(scope) => self.clear_session(scope).await.map(Answer::Cleared),

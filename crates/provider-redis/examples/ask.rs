@@ -32,6 +32,7 @@ async fn main() -> memory_core::Result<()> {
             tags: vec!["help".into()],
             metadata: Metadata::new(),
             ttl: cache.ttl(),
+            sliding: false,
         })
         .await?;
     for asked in [

@@ -120,6 +120,7 @@ impl RedisSemanticCacheProvider {
             if let Some(state) = tenant.confirmed(asked).filter(|state| state.epoch == known)
                 && let Some(repeat) = inner.repeats.get(place, state, asked)
                 && repeat.document.stands(&request.scope, request.fingerprint, now)
+                && !repeat.document.entry.is_due_to_slide(now)
             {
                 return Ok(hit(repeat.document.entry.clone(), HitKind::Exact, 1.0, now));
             }
@@ -133,6 +134,9 @@ impl RedisSemanticCacheProvider {
                 Look::Miss(near) => return Ok(CacheLookup::Miss(near)),
                 Look::Serve { document, kind, similarity, key } => (document, kind, similarity, key),
             };
+            if document.entry.is_due_to_slide(now) {
+                self.prolong(&document, &key, now);
+            }
             if document.apart {
                 match self.response(&document, &key).await? {
                     Some(response) => document.entry.response = response,

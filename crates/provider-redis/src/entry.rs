@@ -51,6 +51,7 @@ impl Document {
             metadata: new.metadata.clone(),
             created_at,
             expires_at: (created_at + new.ttl).trunc_subsecs(6),
+            sliding_ttl: new.sliding.then_some(new.ttl),
         };
         Self { scope: new.scope.clone(), fingerprint: hex(new.fingerprint), entry, apart: false }
     }
@@ -135,7 +136,7 @@ pub(crate) fn blob(values: &[f32]) -> Vec<u8> {
 }
 
 /// The first millisecond in which it is over.
-fn millis_up(at: Timestamp) -> i64 {
+pub(crate) fn millis_up(at: Timestamp) -> i64 {
     at.timestamp_micros().div_euclid(1000) + i64::from(at.timestamp_micros().rem_euclid(1000) > 0)
 }
 

@@ -48,6 +48,7 @@ mod provider;
 mod query;
 mod repeats;
 mod schema;
+mod sliding;
 mod tenants;
 
 pub use config::RedisConfig;

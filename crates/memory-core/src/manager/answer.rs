@@ -243,6 +243,7 @@ impl TieredMemoryManager {
             tags: answer.tags.clone(),
             metadata: answer.metadata.clone(),
             ttl: answer.ttl.unwrap_or(self.cache_ttl),
+            sliding: false,
         };
         Ok(ComputedAnswer { entry: self.cache_store(entry).await?, answer, near })
     }

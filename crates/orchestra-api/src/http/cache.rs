@@ -130,6 +130,8 @@ struct EntryBody {
     parameters: Option<Value>,
     ttl_seconds: Option<f64>,
     #[serde(default)]
+    sliding: bool,
+    #[serde(default)]
     depends_on: Vec<Id>,
     #[serde(default)]
     tags: Vec<String>,
@@ -158,6 +160,7 @@ pub async fn store(State(state): State<AppState>, body: JsonBody) -> Result<Resp
         tags: body.tags,
         metadata: body.metadata.unwrap_or_default().0,
         ttl,
+        sliding: body.sliding,
     };
     let now = chrono::Utc::now();
     Ok(match state.manager().cache_store(entry).await.map_err(|error| renamed(error, "ttl", "ttl_seconds"))? {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::Transaction;
 use crate::error::{backend, damaged};
-use crate::rows::{get, micros, pack_ids, vector_bytes};
+use crate::rows::{get, micros, pack_ids, time, vector_bytes};
 use crate::shelf::{NewShelfEntry, ShelfKey, prompt_key};
 use crate::shelves::ShelfChange;
 use crate::sql;
@@ -57,7 +57,8 @@ impl Transaction<'_> {
             .bind(space)
             .bind(entry.embedding.as_ref().map(vector_bytes))
             .bind(micros(self.now))
-            .bind(micros(expires_at));
+            .bind(micros(expires_at))
+            .bind(entry.sliding.then(|| i64::try_from(entry.ttl.as_micros()).unwrap_or(i64::MAX)));
         self.execute("store", query).await?;
         for memory in &entry.depends_on {
             self.execute("store", sqlx::query(sql::INSERT_DEPENDENCY).bind(memory.as_uuid()).bind(id.0)).await?;
@@ -71,6 +72,18 @@ impl Transaction<'_> {
         );
         self.make_room(id).await?;
         Ok(id)
+    }
+
+    /// Gives an answer that was just used its time again.
+    pub(super) async fn prolong(&mut self, id: CacheEntryId) -> Result<()> {
+        let failed = |error| backend("prolong", error);
+        let query = sqlx::query(sql::PROLONG_ENTRY).bind(id.0).bind(micros(self.now));
+        let Some(row) = query.fetch_optional(&mut *self.connection).await.map_err(failed)? else { return Ok(()) };
+        self.progress.sequence += 1;
+        let expires_at = time(get(&row, 1).map_err(failed)?).map_err(|error| damaged("prolong", error))?;
+        let tenant: String = get(&row, 0).map_err(failed)?;
+        self.shelf_changed(&tenant, ShelfChange::Prolong(id, expires_at));
+        Ok(())
     }
 
     /// When a memory that an answer depends on expires, in microseconds since 1970. An answer is filed only on memories

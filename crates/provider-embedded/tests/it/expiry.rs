@@ -31,6 +31,7 @@ async fn an_answer_expires_with_the_first_memory_it_used() {
         tags: Vec::new(),
         metadata: Metadata::new(),
         ttl: Duration::from_secs(3600),
+        sliding: false,
     };
     store.store(answer("Where is the office?", vec![lasting.id])).await.expect("store");
     store.store(answer("How do I get into the office?", vec![lasting.id, passing.id])).await.expect("store");

@@ -178,6 +178,7 @@ fn answer(scope: &Scope, prompt: &str, ttl_secs: u64) -> NewCacheEntry {
         tags: Vec::new(),
         metadata: Metadata::new(),
         ttl: Duration::from_secs(ttl_secs),
+        sliding: false,
     }
 }
 

@@ -88,6 +88,7 @@ pub fn entry(scope: &Scope, prompt: &str, response: &str, seed: Option<u64>) -> 
         tags: Vec::new(),
         metadata: Metadata::new(),
         ttl: HOUR,
+        sliding: false,
     }
 }
 

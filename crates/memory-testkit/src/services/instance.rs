@@ -30,10 +30,10 @@ impl Instance {
         ownership::make_folder(&folder)?;
         let mut source = source.clone();
         let mut as_nobody = false;
-        if let (Service::Postgres, Source::Wheels(programs)) = (service, &mut source) {
+        if let (Service::Postgres, Source::Wheels(unpacked)) = (service, &mut source) {
             as_nobody = ownership::give_to_nobody(&folder)?;
             if as_nobody {
-                *programs = ownership::reachable(programs)?;
+                *unpacked = ownership::reachable(unpacked)?;
             }
         }
         Ok(Self { service, source, port, folder, as_nobody, password: Password::random() })
@@ -46,8 +46,8 @@ impl Instance {
         }
     }
 
-    /// What is to be run once before the first start, with the programs of the wheels.
-    pub fn preparation(&self, programs: &Path) -> Result<Option<Command>> {
+    /// What is to be run once before the first start, with what the wheels carry.
+    pub fn preparation(&self, unpacked: &Path) -> Result<Option<Command>> {
         match self.service {
             Service::Redis => Ok(None),
             Service::Postgres => {
@@ -56,16 +56,16 @@ impl Instance {
                 if self.as_nobody {
                     ownership::give_to_nobody(&password)?;
                 }
-                Ok(Some(postgres::preparation(programs, &self.folder, &password)))
+                Ok(Some(postgres::preparation(unpacked, &self.folder, &password)))
             }
         }
     }
 
-    /// What runs the server in the foreground, with the programs of the wheels.
-    pub fn command(&self, programs: &Path) -> Command {
+    /// What runs the server in the foreground, with what the wheels carry.
+    pub fn command(&self, unpacked: &Path) -> Command {
         match self.service {
-            Service::Redis => redis::command(programs, self.port, &self.folder),
-            Service::Postgres => postgres::command(programs, self.port, &self.folder),
+            Service::Redis => redis::command(unpacked, self.port, &self.folder),
+            Service::Postgres => postgres::command(unpacked, self.port, &self.folder),
         }
     }
 

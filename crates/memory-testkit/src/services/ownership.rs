@@ -10,6 +10,10 @@ use anyhow::{Context as _, Result, bail};
 #[cfg(unix)]
 const NOBODY: u32 = 65534;
 
+/// Makes a copy that everybody can read.
+#[cfg(unix)]
+const COPY: &str = r#"cp -R "$0" "$1" && chmod -R a+rX "$1""#;
+
 /// A folder that only its owner can enter. It must be new: another user of the machine may have made one of that name.
 pub(super) fn make_folder(folder: &Path) -> Result<()> {
     let mut builder = fs::DirBuilder::new();
@@ -54,21 +58,23 @@ pub(super) fn run_as_nobody(command: &mut Command) {
 #[cfg(not(unix))]
 pub(super) fn run_as_nobody(_: &mut Command) {}
 
-/// The programs where `nobody` can run them: in a checkout below a folder that is closed to others, such as /root, they
-/// are copied to the folder for temporary files, once for each version.
+/// Where `nobody` can run what is unpacked: in a checkout below a folder that is closed to others, such as /root, it
+/// is copied to the folder for temporary files, once for each version.
 #[cfg(unix)]
-pub(super) fn reachable(programs: &Path) -> Result<PathBuf> {
+pub(super) fn reachable(unpacked: &Path) -> Result<PathBuf> {
     use std::os::unix::fs::MetadataExt as _;
-    let programs = programs.canonicalize()?;
+    let unpacked = unpacked.canonicalize()?;
     let may_enter = |folder: &Path| fs::metadata(folder).is_ok_and(|folder| folder.mode() & 0o001 != 0);
-    if programs.ancestors().all(may_enter) {
-        return Ok(programs);
+    if unpacked.ancestors().all(may_enter) {
+        return Ok(unpacked);
     }
-    let name = programs.file_name().context("the folder of the programs has a name")?.to_string_lossy().into_owned();
+    let name = unpacked.file_name().context("the folder has a name")?.to_string_lossy().into_owned();
     let copy = std::env::temp_dir().join(format!("memory-services-{name}"));
     if !copy.exists() {
         let part = std::env::temp_dir().join(format!("memory-services-{name}.{}", std::process::id()));
-        let output = Command::new("cp").arg("-R").args([&programs, &part]).output().context("cp cannot be started")?;
+        // Whatever this process lets others do with what it makes.
+        let copied = Command::new("sh").args(["-c", COPY]).args([&unpacked, &part]).output();
+        let output = copied.context("sh cannot be started")?;
         if !output.status.success() {
             bail!("the programs cannot be copied: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
@@ -85,6 +91,36 @@ pub(super) fn reachable(programs: &Path) -> Result<PathBuf> {
 }
 
 #[cfg(not(unix))]
-pub(super) fn reachable(programs: &Path) -> Result<PathBuf> {
-    Ok(programs.to_owned())
+pub(super) fn reachable(unpacked: &Path) -> Result<PathBuf> {
+    Ok(unpacked.to_owned())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+    use super::*;
+
+    #[test]
+    fn what_nobody_cannot_reach_is_copied_whole() {
+        let closed = std::env::temp_dir().join(format!("memory-test-closed-{}", std::process::id()));
+        make_folder(&closed).unwrap();
+        let unpacked = closed.join(format!("unpacked-{}", std::process::id()));
+        fs::create_dir_all(unpacked.join("bin")).unwrap();
+        fs::write(unpacked.join("bin/program"), "1").unwrap();
+        let copied = reachable(&unpacked);
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).unwrap();
+        let in_place = reachable(&unpacked).unwrap();
+        let canonical = unpacked.canonicalize().unwrap();
+        let root = fs::metadata(&closed).unwrap().uid() == 0;
+        fs::remove_dir_all(&closed).unwrap();
+        assert_eq!(in_place, canonical);
+        // Root alone runs anything as another user, and trusts a copy of its own only.
+        if root {
+            let copied = copied.unwrap();
+            assert_ne!(copied, canonical);
+            assert_eq!(fs::read_to_string(copied.join("bin/program")).unwrap(), "1");
+            fs::remove_dir_all(copied).unwrap();
+        }
+    }
 }

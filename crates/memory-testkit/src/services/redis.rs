@@ -13,14 +13,14 @@ pub(super) const PAUSE: &str = "kill -STOP $server";
 pub(super) const RESUME: &str = "kill -CONT $server";
 
 /// A Redis that keeps nothing and takes connections of this machine only.
-pub(super) fn command(programs: &Path, port: u16, folder: &Path) -> Command {
-    let mut command = Command::new(programs.join("redis-server"));
+pub(super) fn command(unpacked: &Path, port: u16, folder: &Path) -> Command {
+    let mut command = Command::new(unpacked.join("redis-server"));
     command
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .arg("--dir")
         .arg(folder)
         .arg("--loadmodule")
-        .arg(programs.join("redisearch.so"));
+        .arg(unpacked.join("redisearch.so"));
     command
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -71,10 +71,11 @@ impl Server {
     /// The folder of the programs that the server came with, such as `psql` and `pg_basebackup` of a Postgres. None in a
     /// container.
     #[must_use]
-    pub fn programs(&self) -> Option<&Path> {
-        match &self.instance.source {
-            Source::Wheels(programs) => Some(programs),
-            Source::Docker => None,
+    pub fn programs(&self) -> Option<PathBuf> {
+        match (&self.instance.source, self.instance.service) {
+            (Source::Docker, _) => None,
+            (Source::Wheels(unpacked), Service::Redis) => Some(unpacked.clone()),
+            (Source::Wheels(unpacked), Service::Postgres) => Some(unpacked.join(postgres::PROGRAMS)),
         }
     }
 
@@ -133,10 +134,10 @@ impl Server {
         let mut supervisor = Command::new("sh");
         supervisor.args(["-c", SUPERVISE, "supervise"]).arg(&instance.folder);
         let [kill, pause, resume, end] = match &instance.source {
-            Source::Wheels(programs) => {
-                let server = instance.command(programs);
+            Source::Wheels(unpacked) => {
+                let server = instance.command(unpacked);
                 supervisor.arg(server.get_program()).args(server.get_args()).args(settings);
-                let preparation = instance.preparation(programs)?;
+                let preparation = instance.preparation(unpacked)?;
                 supervisor.env("PREPARE", preparation.map(|command| shown(&command)).unwrap_or_default());
                 instance.place(&mut supervisor);
                 match service {

@@ -98,12 +98,12 @@ fn start(instance: &Instance, process: &mut Option<Child>) -> Result<()> {
             let mut compose = Instance::compose(&project(service));
             succeed(compose.args(["up", "--detach", service.name()]).envs(instance.variables(&[])))
         }
-        Source::Wheels(programs) => {
-            if let Some(mut preparation) = instance.preparation(programs)? {
+        Source::Wheels(unpacked) => {
+            if let Some(mut preparation) = instance.preparation(unpacked)? {
                 instance.place(&mut preparation);
                 succeed(&mut preparation)?;
             }
-            let mut server = instance.command(programs);
+            let mut server = instance.command(unpacked);
             instance.place(&mut server);
             let log = File::create(instance.folder.join("log"))?;
             server.stdout(log.try_clone()?).stderr(log);

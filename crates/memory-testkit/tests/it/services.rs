@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,7 @@ fn a_killed_postgres_keeps_what_it_acknowledged() {
     let Some(mut server) = services::private(Service::Postgres) else { return };
     let (url, port, folder) = (server.url(), server.port(), server.folder().to_owned());
     // In a container it is the same server; there is no psql here to ask it with.
-    let programs = server.programs().map(Path::to_owned);
+    let programs = server.programs();
     let psql = |url: &str, statement: &str| {
         let Some(programs) = &programs else { return Ok(None) };
         let output = Command::new(programs.join("psql")).args(["-qAtX", url, "-c", statement]).output()?;
@@ -147,6 +147,22 @@ fn a_server_ends_with_a_killed_process() {
         if let Some((port, folder)) = &held {
             eventually("the server has ended", || !answers(*port) && !folder.exists());
         }
+    }
+}
+
+#[test]
+fn a_server_ends_with_a_process_that_is_killed_while_it_starts() {
+    for service in Service::ALL {
+        let mut holder = holder(service.name()).unwrap();
+        let mut holder = holder.env(services::REQUIRE_VARIABLE, "").stdout(Stdio::null()).spawn().unwrap();
+        let folder = std::env::temp_dir().join(format!("memory-test-{service}-{}-0", holder.id()));
+        // The supervisor is at work when there is a log; it may not begin, without a server to start.
+        while !folder.join("log").exists() && holder.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+        eventually("the server has ended", || !folder.exists());
     }
 }
 

@@ -21,6 +21,9 @@
 //! - **Expiry is checked three times**: Redis removes the key, the search leaves out what has expired by the caller's
 //!   clock, and what comes back is checked again.
 //!
+//! [`RedisWorkingMemory`], from [`working_memory`](RedisSemanticCacheProvider::working_memory), keeps the messages of
+//! sessions on the same connection; its docs say what Redis promises about them.
+//!
 //! ```no_run
 //! use std::sync::Arc;
 //!
@@ -50,8 +53,10 @@ mod repeats;
 mod schema;
 mod sliding;
 mod tenants;
+mod working;
 
 pub use config::RedisConfig;
 pub use index::Capabilities;
 pub use provider::RedisSemanticCacheProvider;
 pub use schema::{Algorithm, DEFAULT_SCHEMA_FILE, FieldKind, IndexField, IndexSchema, VectorField};
+pub use working::RedisWorkingMemory;

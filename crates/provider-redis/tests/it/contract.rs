@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use memory_core::{MemoryId, MemoryStore, Scope, SemanticCache};
+use memory_core::{MemoryId, MemoryStore, Scope, SemanticCache, WorkingMemory};
 use memory_testkit::manager::ManagerFixture;
-use memory_testkit::{CacheFixture, TestClock, make};
+use memory_testkit::{CacheFixture, TestClock, WorkingFixture, make};
 use provider_embedded::{EmbeddedConfig, EmbeddedProvider};
 use tempfile::TempDir;
 
@@ -34,6 +34,17 @@ impl CacheFixture for Fixture {
 
     async fn memory(&self, _: &Scope) -> MemoryId {
         make::id()
+    }
+}
+
+#[async_trait]
+impl WorkingFixture for Fixture {
+    fn clock(&self) -> TestClock {
+        self.home.clock.clone()
+    }
+
+    async fn open(&self) -> Arc<dyn WorkingMemory> {
+        Arc::new(self.home.open().await.working_memory())
     }
 }
 
@@ -68,4 +79,8 @@ mod cache {
 
 mod manager {
     memory_testkit::manager_suite!(fixture!());
+}
+
+mod working {
+    memory_testkit::working_suite!(fixture!());
 }

@@ -12,3 +12,4 @@ mod large;
 mod repeats;
 mod round_trips;
 mod support;
+mod working;

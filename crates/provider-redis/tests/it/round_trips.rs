@@ -10,7 +10,7 @@ use crate::support::{Home, answer, entry, request};
 
 /// What the server counted: commands by name, and how often it read from a connection. A pipeline that is written at once
 /// and fits the server's buffer is one read.
-async fn counted(direct: &mut redis::aio::MultiplexedConnection) -> BTreeMap<String, u64> {
+pub async fn counted(direct: &mut redis::aio::MultiplexedConnection) -> BTreeMap<String, u64> {
     let mut counted = BTreeMap::new();
     let info: String = redis::cmd("INFO").arg("commandstats").arg("stats").query_async(direct).await.expect("INFO");
     for line in info.lines() {

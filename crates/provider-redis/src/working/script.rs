@@ -1,0 +1,43 @@
+//! Scripts that Redis keeps: called by their hash, and sent again when Redis has forgotten them.
+
+use std::sync::LazyLock;
+
+use redis::aio::MultiplexedConnection;
+use redis::{ErrorKind, FromRedisValue, RedisError, ServerErrorKind, ToRedisArgs};
+
+/// A Lua script. It uses one key, so it runs in a cluster too.
+#[derive(Debug)]
+pub(super) struct Script {
+    code: &'static str,
+    sha1: String,
+}
+
+pub(super) static APPEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("append.lua")));
+pub(super) static WINDOW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("window.lua")));
+pub(super) static CLEAR: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("clear.lua")));
+
+impl Script {
+    fn new(code: &'static str) -> Self {
+        Self { code, sha1: redis::Script::new(code).get_hash().to_owned() }
+    }
+
+    /// Runs it: one round trip, and another when Redis does not know it, as after a restart.
+    pub(super) async fn run<T: FromRedisValue>(
+        &self,
+        connection: &mut MultiplexedConnection,
+        key: &str,
+        arguments: &[impl ToRedisArgs],
+    ) -> Result<T, RedisError> {
+        let command = |name: &str, script: &str| {
+            let mut command = redis::cmd(name);
+            command.arg(script).arg(1).arg(key).arg(arguments);
+            command
+        };
+        match command("EVALSHA", &self.sha1).query_async(connection).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                command("EVAL", self.code).query_async(connection).await
+            }
+            answer => answer,
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! The semantic cache: answers that were paid for once, served again only to the same question.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::guard::{self, GuardRefusal};
+use crate::guard::{GuardRefusal, Prepared};
 use crate::{Embedding, Error, MemoryId, Metadata, Result, Scope, Timestamp};
 
 /// The longest prompt, in bytes.
@@ -24,7 +25,7 @@ pub const MAX_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// # Contract
 /// Each promise has a test of its name in `memory_testkit::cache`.
 /// - `cache_answers_only_its_question`: a hit has the request's scope (all four parts equal), fingerprint and space,
-///   passed [`decide`], is unexpired, and the memories it depends on still stand.
+///   passed [`Question::decide`], is unexpired, and the memories it depends on still stand.
 /// - `corrections_reach_the_cache`: `invalidate` by memory removes exactly the entries that depend on it, for good.
 /// - A time to live is absolute: hits do not prolong it, unless the writer asked for that ([`NewCacheEntry::sliding`]). An
 ///   expired entry is never returned.
@@ -173,7 +174,7 @@ pub struct CachePolicy {
 pub enum CacheMode {
     /// Nothing.
     Threshold,
-    /// The [`guard`]: numbers, negation, names, opposites, word order, additions.
+    /// The [guard](crate::guard): numbers, negation, names, opposites, word order, additions.
     #[default]
     Guarded,
 }
@@ -355,24 +356,48 @@ pub struct CacheStats {
     pub refused: u64,
 }
 
-/// Whether to serve the answer of `cached` to the prompt `asked`, by the similarity of the two prompts. Pure: this is
-/// the whole decision, for every provider.
-///
-/// `similarity` is a cosine. Stores give it with an error of up to 1e-6, so that much under the threshold still passes.
+/// Whether to serve the answer of `cached` to the prompt `asked`: [`Question::decide`] for a single entry.
 ///
 /// # Errors
 /// Why it is refused.
 pub fn decide(asked: &str, cached: &str, similarity: f32, policy: CachePolicy) -> std::result::Result<(), Refused> {
-    const STORE_ROUNDING: f32 = 1e-6;
-    if similarity.is_nan() || similarity < policy.threshold - STORE_ROUNDING {
-        return Err(Refused::BelowThreshold { threshold: policy.threshold });
+    Question::new(asked, policy).decide(cached, similarity)
+}
+
+/// An asked prompt with what an entry must pass. The prompt is read once, and only when the guard has to look at it.
+#[derive(Debug)]
+pub struct Question<'a> {
+    prompt: &'a str,
+    policy: CachePolicy,
+    prepared: OnceCell<Prepared>,
+}
+
+impl<'a> Question<'a> {
+    /// A question that no entry was put to yet.
+    pub fn new(prompt: &'a str, policy: CachePolicy) -> Self {
+        Self { prompt, policy, prepared: OnceCell::new() }
     }
-    match policy.mode {
-        CacheMode::Threshold => Ok(()),
-        CacheMode::Guarded => match guard::compare(asked, cached) {
-            refusals if refusals.is_empty() => Ok(()),
-            refusals => Err(Refused::Guard(refusals)),
-        },
+
+    /// Whether to serve the answer of `cached`, by the similarity of the two prompts. Pure: this is the whole decision,
+    /// for every provider.
+    ///
+    /// `similarity` is a cosine. Stores give it with an error of up to 1e-6, so that much under the threshold still passes.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn decide(&self, cached: &str, similarity: f32) -> std::result::Result<(), Refused> {
+        const STORE_ROUNDING: f32 = 1e-6;
+        let threshold = self.policy.threshold;
+        if similarity.is_nan() || similarity < threshold - STORE_ROUNDING {
+            return Err(Refused::BelowThreshold { threshold });
+        }
+        match self.policy.mode {
+            CacheMode::Threshold => Ok(()),
+            CacheMode::Guarded => {
+                let refusals = self.prepared.get_or_init(|| Prepared::new(self.prompt)).compare(cached);
+                if refusals.is_empty() { Ok(()) } else { Err(Refused::Guard(refusals)) }
+            }
+        }
     }
 }
 

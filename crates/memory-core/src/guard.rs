@@ -30,13 +30,15 @@ mod scripts;
 mod tokens;
 mod units;
 mod word_order;
+mod words;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use self::alignment::Alignment;
-use self::tokens::{Kind, Prompt};
+use self::scripts::Foreign;
+use self::tokens::{Prompt, Token};
 
 /// Why the guard refuses to treat two prompts as one question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -74,52 +76,67 @@ pub struct GuardRefusal {
 
 /// Compares what changes meaning; an empty `Vec` means the guard has nothing against serving `cached`'s answer to `asked`.
 ///
-/// Symmetric in whether it refuses, and blind to case, spacing and closing punctuation. Takes some ten microseconds for
+/// Symmetric in whether it refuses, and blind to case, spacing and closing punctuation. Takes some microseconds for
 /// short prompts and grows with their length. Checks that need English words are skipped for other languages.
 pub fn compare(asked: &str, cached: &str) -> Vec<GuardRefusal> {
-    let refusals = compare_one_way(asked, cached);
-    if !refusals.is_empty() {
-        return refusals;
-    }
-    // Tokens are paired first with first, so repeated words can pair otherwise the other way round.
-    let swapped = compare_one_way(cached, asked).into_iter();
-    swapped.map(|GuardRefusal { check, asked, cached }| GuardRefusal { check, asked: cached, cached: asked }).collect()
+    Prepared::new(asked).compare(cached)
 }
 
-fn compare_one_way(asked: &str, cached: &str) -> Vec<GuardRefusal> {
-    let (asked_text, cached_text) = (asked, cached);
-    let (asked, cached) = (tokens::read(asked), tokens::read(cached));
-    let mut refusals = Vec::new();
-    let same_words = is_same_wording(&asked, &cached);
-    scripts::check(asked_text, cached_text, same_words, &mut refusals);
-    if same_words {
-        return refusals;
+/// A prompt that is read, to be compared with many: reading takes most of the time of a comparison.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    prompt: Prompt,
+    foreign: Foreign,
+}
+
+impl Prepared {
+    /// Reads a prompt.
+    pub fn new(prompt: &str) -> Self {
+        Self { prompt: tokens::read(prompt, None), foreign: Foreign::of(prompt) }
     }
-    let pair = Alignment::new(asked, cached);
+
+    /// What [`compare`] gives for this prompt as the asked one.
+    pub fn compare(&self, cached: &str) -> Vec<GuardRefusal> {
+        let cached = Self { prompt: tokens::read(cached, Some(&self.prompt)), foreign: Foreign::of(cached) };
+        let mut refusals = Vec::new();
+        let same_words = is_same_wording(&self.prompt, &cached.prompt);
+        scripts::check(&self.foreign, &cached.foreign, same_words, &mut refusals);
+        if same_words {
+            return refusals;
+        }
+        let pair = Alignment::new(&self.prompt, &cached.prompt);
+        check_all(&pair, &mut refusals);
+        if refusals.is_empty() {
+            // Words are paired first with first, so repeated words can pair otherwise the other way round.
+            check_all(&pair.swapped(), &mut refusals);
+            refusals.iter_mut().for_each(|GuardRefusal { asked, cached, .. }| std::mem::swap(asked, cached));
+        }
+        refusals
+    }
+}
+
+/// Runs every check one way.
+fn check_all(pair: &Alignment<'_>, refusals: &mut Vec<GuardRefusal>) {
     let mut negations = Vec::new();
-    negation::check(&pair, &mut negations);
-    let denial_only = antonyms::check(&pair, &mut refusals);
+    negation::check(pair, &mut negations);
+    let denial_only = antonyms::check(pair, refusals);
     if denial_only && !negations.is_empty() {
         // "not safe" is "unsafe": the two refusals say the same of each other.
         refusals.retain(|refusal| refusal.check != GuardCheck::Antonym);
         negations.clear();
     }
     refusals.append(&mut negations);
-    numbers::check(&pair, &mut refusals);
-    names::check(&pair, &mut refusals);
-    alternatives::check(&pair, &mut refusals);
-    word_order::check(&pair, &mut refusals);
-    additions::check(&pair, &mut refusals);
-    question::check(&pair, &mut refusals);
-    refusals
+    numbers::check(pair, refusals);
+    names::check(pair, refusals);
+    alternatives::check(pair, refusals);
+    word_order::check(pair, refusals);
+    additions::check(pair, refusals);
+    question::check(pair, refusals);
 }
 
 fn is_same_wording(asked: &Prompt, cached: &Prompt) -> bool {
-    let keys = |prompt: &'_ Prompt| {
-        let words = prompt.tokens.iter().filter(|token| token.kind != Kind::Mark);
-        words.map(|token| (token.key.clone(), token.unit)).collect::<Vec<_>>()
-    };
-    keys(asked) == keys(cached)
+    let same = |a: &Token, c: &Token| a.key == c.key && a.unit == c.unit;
+    asked.by_stem.len() == cached.by_stem.len() && asked.words().zip(cached.words()).all(|(a, c)| same(a, c))
 }
 
 impl GuardCheck {

@@ -8,7 +8,7 @@
 //!   [`EmbeddingSpace`].
 //! - [`MemoryStore`], [`SemanticCache`], [`WorkingMemory`] and [`Embedder`] are the traits; their docs are the contract,
 //!   which `memory-testkit` tests for every provider.
-//! - [`fusion`] ranks the candidates of a recall, [`cache::decide`] and [`guard`] decide whether a cached answer is
+//! - [`fusion`] ranks the candidates of a recall, [`cache::Question`] and [`guard`] decide whether a cached answer is
 //!   served, [`Filter`] is a condition on a memory.
 //! - [`TieredMemoryManager`] puts the tiers together.
 //! - [`arena`] searches vectors and words in memory, exactly.

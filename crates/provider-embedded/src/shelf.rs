@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use memory_core::arena::VectorArena;
-use memory_core::cache::decide;
+use memory_core::cache::Question;
 use memory_core::{
     CacheEntryId, CacheRequest, Embedding, EmbeddingSpace, Fingerprint, HitKind, NearMiss, Refused, Scope, Timestamp,
     text,
@@ -111,7 +111,7 @@ impl Shelf {
         self.empty.push(place);
     }
 
-    /// The entry to serve, leaving out those in `gone`: the exact prompt's, else the nearest that [`decide`] lets pass.
+    /// The entry to serve, leaving out those in `gone`: the exact prompt's, else the nearest that [`Question::decide`] lets pass.
     pub(crate) fn find(&self, request: &CacheRequest, now: Timestamp, gone: &HashSet<CacheEntryId>) -> Found {
         let standing = |place: usize| {
             let entry = self.entries[place].as_ref()?;
@@ -125,10 +125,11 @@ impl Shelf {
         let arena = self.spaces.iter().find(|(space, _)| space == embedding.space());
         let nearest =
             arena.map(|(_, arena)| arena.nearest(embedding.values(), TRIED, |place| standing(place).is_some()));
+        let question = Question::new(&request.prompt, request.policy);
         let mut near: Option<NearMiss> = None;
         for (place, similarity) in nearest.unwrap_or_default() {
             let Some(entry) = standing(place) else { continue };
-            match decide(&request.prompt, &entry.prompt, similarity, request.policy) {
+            match question.decide(&entry.prompt, similarity) {
                 Ok(()) => return Found { serve: Some((entry.id, HitKind::Semantic, similarity)), near: None },
                 Err(refused) if near.is_none() && similarity >= NEAR => {
                     near = Some(NearMiss { entry: entry.id, prompt: entry.prompt.to_string(), similarity, refused });

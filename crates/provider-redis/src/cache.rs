@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use memory_core::cache::{decide, validate_request};
+use memory_core::cache::{Question, validate_request};
 use memory_core::{
     CacheEntry, CacheEntryId, CacheHit, CacheLookup, CacheRequest, CacheStats, HitKind, InvalidateRequest, NearMiss,
     NewCacheEntry, Refused, Result, Scope, SemanticCache, Timestamp,
@@ -279,11 +279,12 @@ impl RedisSemanticCacheProvider {
                 return Err(crate::error::backend("lookup", error));
             }
         };
+        let question = Question::new(&request.prompt, request.policy);
         let mut near: Option<NearMiss> = None;
         for candidate in found {
             let Some(document) = self.standing(request, now, &candidate.document) else { continue };
             let similarity = candidate.similarity;
-            match decide(&request.prompt, &document.entry.prompt, similarity, request.policy) {
+            match question.decide(&document.entry.prompt, similarity) {
                 Ok(()) => {
                     return Ok(Look::Serve { document, kind: HitKind::Semantic, similarity, key: candidate.key });
                 }

@@ -7,13 +7,13 @@ use super::tokens::{Kind, Token};
 use super::{GuardCheck, GuardRefusal};
 
 /// Refuses when one prompt says all the other says and more that narrows it.
-pub(super) fn check(pair: &Alignment, refusals: &mut Vec<GuardRefusal>) {
+pub(super) fn check(pair: &Alignment<'_>, refusals: &mut Vec<GuardRefusal>) {
     if !pair.english {
         return;
     }
     let (asked, cached) = (news(pair.asked_side(), pair.cached_side()), news(pair.cached_side(), pair.asked_side()));
     if asked.is_empty() != cached.is_empty() {
-        if has_narrowing(pair.asked_side(), &pair.asked_roles) || has_narrowing(pair.cached_side(), &pair.cached_roles)
+        if has_narrowing(pair.asked_side(), &pair.asked.roles) || has_narrowing(pair.cached_side(), &pair.cached.roles)
         {
             refusals.push(refusal(&asked, &cached));
         }
@@ -26,8 +26,8 @@ pub(super) fn check(pair: &Alignment, refusals: &mut Vec<GuardRefusal>) {
         }
         return;
     }
-    let narrower_asked = narrowing(pair.asked_side(), &pair.asked_roles);
-    let narrower_cached = narrowing(pair.cached_side(), &pair.cached_roles);
+    let narrower_asked = narrowing(pair.asked_side(), &pair.asked.roles);
+    let narrower_cached = narrowing(pair.cached_side(), &pair.cached.roles);
     let only_asked = !narrower_asked.is_empty() && narrower_cached.is_empty() && cached.len() == 1 && asked.len() > 1;
     let only_cached = !narrower_cached.is_empty() && narrower_asked.is_empty() && asked.len() == 1 && cached.len() > 1;
     if only_asked || only_cached {

@@ -4,23 +4,25 @@ use super::alternatives;
 use super::lexicon::Class;
 use super::tokens::{Kind, Prompt, Token};
 
-/// Pairs, among the words without a partner, those that name one thing in two forms.
+/// Pairs, among the words without a partner, those that name one thing in two forms. Gives whether it paired any.
 pub(super) fn pair_up(
     asked: &Prompt,
     cached: &Prompt,
     asked_partner: &mut [Option<usize>],
     cached_partner: &mut [Option<usize>],
-) {
+) -> bool {
+    let mut paired = false;
     for a in unmatched(asked, asked_partner) {
         for c in unmatched(cached, cached_partner) {
             let (one, other) = (&asked.tokens[a], &cached.tokens[c]);
             if asked_partner[a].is_none() && (is_derived(&one.key, &other.key) || alternatives::is_alias(one, other)) {
                 (asked_partner[a], cached_partner[c]) = (Some(c), Some(a));
+                paired = true;
             }
         }
     }
-    spell_out(asked, asked_partner, cached, cached_partner);
-    spell_out(cached, cached_partner, asked, asked_partner);
+    paired |= spell_out(asked, asked_partner, cached, cached_partner);
+    paired | spell_out(cached, cached_partner, asked, asked_partner)
 }
 
 const MAX_UNMATCHED: usize = 32;
@@ -40,8 +42,14 @@ fn is_derived(a: &str, b: &str) -> bool {
     short.len() >= 4 && long.strip_prefix(short).is_some_and(is_ending)
 }
 
-/// Pairs an acronym of `short` with the run of words of `long` that it stands for.
-fn spell_out(short: &Prompt, short_partner: &mut [Option<usize>], long: &Prompt, long_partner: &mut [Option<usize>]) {
+/// Pairs an acronym of `short` with the run of words of `long` that it stands for. Gives whether it paired any.
+fn spell_out(
+    short: &Prompt,
+    short_partner: &mut [Option<usize>],
+    long: &Prompt,
+    long_partner: &mut [Option<usize>],
+) -> bool {
+    let mut paired = false;
     for at in unmatched(short, short_partner) {
         let acronym = &short.tokens[at];
         if !is_acronym(&acronym.text) {
@@ -53,8 +61,10 @@ fn spell_out(short: &Prompt, short_partner: &mut [Option<usize>], long: &Prompt,
         if let Some(run) = run {
             short_partner[at] = run.first().copied();
             run.iter().for_each(|&word| long_partner[word] = Some(at));
+            paired = true;
         }
     }
+    paired
 }
 
 fn is_acronym(text: &str) -> bool {

@@ -1,26 +1,23 @@
 //! Closed sets, where naming another member asks another question: weekdays, countries, colours, systems.
 
-use std::collections::HashMap;
-use std::sync::LazyLock;
-
 use super::alignment::{Alignment, Side};
-use super::tokens::{Kind, Token, stem};
+use super::tokens::{Kind, Token};
 use super::{GuardCheck, GuardRefusal};
 
 /// Refuses when both prompts name a member of one set that the other does not name.
-pub(super) fn check(pair: &Alignment, refusals: &mut Vec<GuardRefusal>) {
+pub(super) fn check(pair: &Alignment<'_>, refusals: &mut Vec<GuardRefusal>) {
     if !pair.english {
         return;
     }
-    let (asked, cached) = (members(pair.asked_side()), members(pair.cached_side()));
+    let (asked, cached) = (named(pair.asked_side()), named(pair.cached_side()));
     let lacks = |side: &[Named<'_>], member: Member| !side.iter().any(|named| named.member == member);
     for a in asked.iter().filter(|named| lacks(&cached, named.member)) {
         let rival = cached.iter().find(|c| c.member.set == a.member.set && lacks(&asked, c.member));
         if let Some(c) = rival {
             refusals.push(GuardRefusal {
                 check: GuardCheck::Name,
-                asked: a.token.text.clone(),
-                cached: c.token.text.clone(),
+                asked: a.token.text.to_string(),
+                cached: c.token.text.to_string(),
             });
             return;
         }
@@ -29,12 +26,12 @@ pub(super) fn check(pair: &Alignment, refusals: &mut Vec<GuardRefusal>) {
 
 /// Whether two words are names of one thing, such as "German" and "Germany".
 pub(super) fn is_alias(a: &Token, b: &Token) -> bool {
-    matches!((MEMBERS.get(&*a.stem), MEMBERS.get(&*b.stem)), (Some(a), Some(b)) if a == b)
+    a.of_stem.member.is_some() && a.of_stem.member == b.of_stem.member
 }
 
 /// A place in the sets: aliases share it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Member {
+pub(super) struct Member {
     set: usize,
     place: usize,
 }
@@ -48,10 +45,12 @@ struct Named<'a> {
 const MAX_MEMBERS: usize = 64;
 
 /// The members a prompt names; "may", "march" and the like only where they are written as months.
-fn members(side: Side<'_>) -> Vec<Named<'_>> {
+fn named(side: Side<'_>) -> Vec<Named<'_>> {
     side.tokens()
-        .filter(|(at, token)| token.kind == Kind::Word && is_meant(side, *at, token))
-        .filter_map(|(_, token)| MEMBERS.get(&*token.stem).map(|&member| Named { member, token }))
+        .filter(|(_, token)| token.kind == Kind::Word)
+        .filter_map(|(at, token)| {
+            token.of_stem.member.filter(|_| is_meant(side, at, token)).map(|member| Named { member, token })
+        })
         .take(MAX_MEMBERS)
         .collect()
 }
@@ -74,17 +73,14 @@ fn is_month(side: Side<'_>, at: usize) -> bool {
         || matches!(side.key_before(at), "in" | "since" | "until" | "last" | "next")
 }
 
-static MEMBERS: LazyLock<HashMap<String, Member>> = LazyLock::new(|| {
-    let mut members = HashMap::new();
-    for (set, line) in SETS.lines().filter(|line| !line.is_empty()).enumerate() {
-        for (place, aliases) in line.split_whitespace().enumerate() {
-            for alias in aliases.split('=') {
-                members.insert(stem(alias), Member { set, place });
-            }
-        }
-    }
-    members
-});
+/// Every name of a member, with the member. A later name of the same stem wins.
+pub(super) fn members() -> impl Iterator<Item = (&'static str, Member)> {
+    SETS.lines().filter(|line| !line.is_empty()).enumerate().flat_map(|(set, line)| {
+        line.split_whitespace()
+            .enumerate()
+            .flat_map(move |(place, aliases)| aliases.split('=').map(move |alias| (alias, Member { set, place })))
+    })
+}
 
 /// A set a line, its members apart by spaces, aliases of one member by "=".
 const SETS: &str = "

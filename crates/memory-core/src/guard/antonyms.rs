@@ -1,24 +1,31 @@
 //! Opposites: "enable" and "disable", "buy" and "sell", "turn on" and "turn off", "highest" and "lowest".
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
+
+use rustc_hash::FxHashMap;
+use smol_str::{SmolStr, format_smolstr};
 
 use super::alignment::{Alignment, Side};
 use super::lexicon::Class;
-use super::tokens::{Kind, Token, stem};
+use super::tokens::{Kind, Token};
+use super::words::stem;
 use super::{GuardCheck, GuardRefusal};
 
 /// Refuses when an unmatched word of one prompt is the opposite of an unmatched word of the other.
 ///
 /// Gives true when the only opposite found is a denying prefix ("unsafe" against "safe"), which a negation on the plain
 /// word's side would undo.
-pub(super) fn check(pair: &Alignment, refusals: &mut Vec<GuardRefusal>) -> bool {
+pub(super) fn check(pair: &Alignment<'_>, refusals: &mut Vec<GuardRefusal>) -> bool {
     if !pair.english {
         return false;
     }
     let before = refusals.len();
     let (asked, cached) = (words(pair.asked_side()), words(pair.cached_side()));
-    let mut by_form: HashMap<&str, &Token> = HashMap::new();
+    if asked.is_empty() || cached.is_empty() {
+        particles(pair, refusals);
+        return false;
+    }
+    let mut by_form: FxHashMap<&str, &Token> = FxHashMap::default();
     for word in &cached {
         for form in &word.forms {
             by_form.insert(form, word.token);
@@ -48,7 +55,7 @@ const MAX_UNMATCHED: usize = 64;
 /// An unmatched word with the forms under which a list may know it.
 struct Word<'a> {
     token: &'a Token,
-    forms: Vec<String>,
+    forms: Vec<SmolStr>,
 }
 
 fn words(side: Side<'_>) -> Vec<Word<'_>> {
@@ -74,18 +81,18 @@ const LIGHT: &[&str] =
     &["make", "take", "give", "get", "go", "come", "like", "love", "use", "find", "ask", "answer", "stuck"];
 
 /// The stem, and for comparatives and superlatives the stem of the plain adjective: "highest" is "high".
-fn forms(token: &Token) -> Vec<String> {
+fn forms(token: &Token) -> Vec<SmolStr> {
     let mut forms = vec![token.stem.clone()];
     for ending in ["est", "er"] {
         if let Some(base) = token.key.strip_suffix(ending).filter(|base| base.len() > 2) {
-            forms.push(base.to_owned());
-            forms.push(format!("{base}e"));
+            forms.push(base.into());
+            forms.push(format_smolstr!("{base}e"));
             if let Some(base) = base.strip_suffix('i') {
-                forms.push(stem(&format!("{base}y")));
+                forms.push(stem(&format_smolstr!("{base}y")));
             }
             let last = base.chars().next_back();
             if base.chars().rev().nth(1) == last && base.is_ascii() {
-                forms.push(base[..base.len() - 1].to_owned());
+                forms.push(base[..base.len() - 1].into());
             }
         }
     }
@@ -145,9 +152,13 @@ const SWAPPED: &[(&str, &str)] = &[
 ];
 
 /// "turn on" and "turn off": small words that are opposites only when each stands on one side alone.
-fn particles(pair: &Alignment, refusals: &mut Vec<GuardRefusal>) {
+fn particles(pair: &Alignment<'_>, refusals: &mut Vec<GuardRefusal>) {
     let (asked, cached) = (pair.asked_side(), pair.cached_side());
-    for (one, other) in [("on", "off"), ("up", "down"), ("in", "out"), ("with", "without"), ("over", "under")] {
+    let any_alone = |side: Side<'_>| side.tokens().any(|(at, token)| token.word.turns && side.partner[at].is_none());
+    if !any_alone(asked) || !any_alone(cached) {
+        return;
+    }
+    for (one, other) in PARTICLES {
         for (one, other) in [(one, other), (other, one)] {
             if let (Some(a), Some(c)) = (alone(asked, one), alone(cached, other)) {
                 refusals.push(refusal(a, c));
@@ -156,6 +167,10 @@ fn particles(pair: &Alignment, refusals: &mut Vec<GuardRefusal>) {
         }
     }
 }
+
+/// Particles and their opposites.
+pub(super) const PARTICLES: [(&str, &str); 5] =
+    [("on", "off"), ("up", "down"), ("in", "out"), ("with", "without"), ("over", "under")];
 
 /// The unmatched token `key`, for "in" and "out" only behind a verb they change the sense of.
 fn alone<'a>(side: Side<'a>, key: &str) -> Option<&'a Token> {
@@ -171,13 +186,13 @@ const PHRASAL: &[&str] = &[
 ];
 
 fn refusal(asked: &Token, cached: &Token) -> GuardRefusal {
-    GuardRefusal { check: GuardCheck::Antonym, asked: asked.text.clone(), cached: cached.text.clone() }
+    GuardRefusal { check: GuardCheck::Antonym, asked: asked.text.to_string(), cached: cached.text.to_string() }
 }
 
 /// Stem to the stems of its opposites, from WordNet's list and ours.
-static ANTONYMS: LazyLock<HashMap<String, Vec<String>>> = LazyLock::new(|| {
+static ANTONYMS: LazyLock<FxHashMap<SmolStr, Vec<SmolStr>>> = LazyLock::new(|| {
     let lists = [include_str!("../../data/antonyms.tsv"), include_str!("../../data/antonyms_extra.tsv")];
-    let mut antonyms: HashMap<String, Vec<String>> = HashMap::new();
+    let mut antonyms: FxHashMap<SmolStr, Vec<SmolStr>> = FxHashMap::default();
     for (a, b) in lists.iter().flat_map(|list| list.lines()).filter_map(|line| line.split_once('\t')) {
         let (a, b) = (stem(a), stem(b));
         antonyms.entry(a.clone()).or_default().push(b.clone());

@@ -1,5 +1,7 @@
 //! Splits one whitespace-free chunk of a prompt into tokens: contractions, numbers with units, codes, compounds.
 
+use smol_str::StrExt as _;
+
 use super::tokens::{Kind, Token, push, push_mark};
 
 /// Appends the tokens of `chunk`, punctuation included.
@@ -42,21 +44,27 @@ fn core_tokens(core: &str, tokens: &mut Vec<Token>) {
     if core.is_empty() {
         return;
     }
+    if core.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        return word_tokens(core, &core.to_ascii_lowercase_smolstr(), tokens);
+    }
+    if core.bytes().all(|byte| byte.is_ascii_digit()) {
+        return push(tokens, core, core, Kind::Number);
+    }
     let key = core.to_lowercase();
     if key.starts_with(|c: char| c.is_ascii_digit()) || is_signed(&key) || is_price(&key) {
         return number_tokens(core, &key, tokens);
     }
     if let Some(letters) = dotted_abbreviation(&key) {
-        return push(tokens, core, letters, Kind::Word);
+        return push(tokens, core, &letters, Kind::Word);
     }
     if let Some(version) = key.strip_prefix('v').filter(|rest| is_decimal(rest)) {
-        return push(tokens, core, version.to_owned(), Kind::Number);
+        return push(tokens, core, version, Kind::Number);
     }
     if is_code(&key) {
-        return push(tokens, core, code_key(&key), Kind::Code);
+        return push(tokens, core, &code_key(&key), Kind::Code);
     }
     if key.chars().any(|c| c.is_ascii_digit()) {
-        return push(tokens, core, code_key(&key), Kind::Code);
+        return push(tokens, core, &code_key(&key), Kind::Code);
     }
     if let Some(at) = key.find(['-', '/']).filter(|_| core.len() == key.len()) {
         if key.as_bytes()[at] == b'/' {
@@ -126,11 +134,11 @@ fn code_key(key: &str) -> String {
 
 fn number_tokens(core: &str, key: &str, tokens: &mut Vec<Token>) {
     if core.len() != key.len() {
-        return push(tokens, core, key.to_owned(), Kind::Code);
+        return push(tokens, core, key, Kind::Code);
     }
     let sign = key.chars().next().filter(|&c| is_currency(c));
     if let Some(sign) = sign {
-        push(tokens, &core[..sign.len_utf8()], sign.to_string(), Kind::Word);
+        push(tokens, &core[..sign.len_utf8()], sign.encode_utf8(&mut [0; 4]), Kind::Word);
         let rest = &core[sign.len_utf8()..];
         return core_tokens(rest, tokens);
     }
@@ -167,9 +175,9 @@ fn number_or_code(core: &str, key: &str, start: usize, end: usize, tokens: &mut 
     let head = &key[start..end];
     if is_date(head) && end == key.len() {
         let parts: Vec<&str> = head.split(['-', '/', '.']).map(|part| part.trim_start_matches('0')).collect();
-        return push(tokens, core, parts.join("-"), Kind::Number);
+        return push(tokens, core, &parts.join("-"), Kind::Number);
     }
-    push(tokens, core, code_key(key), Kind::Code);
+    push(tokens, core, &code_key(key), Kind::Code);
 }
 
 /// "10-20" and "24/7" are two numbers, "1.5", "10,000", "17:30", "1/2" and "3.10" one.
@@ -183,7 +191,7 @@ fn push_number_run(text: &str, head: &str, tokens: &mut Vec<Token>) {
         if negative {
             key.insert(0, '-');
         }
-        push(tokens, shown, key, Kind::Number);
+        push(tokens, shown, &key, Kind::Number);
     }
 }
 
@@ -204,15 +212,15 @@ fn suffix_tokens(text: &str, suffix: &str, tokens: &mut Vec<Token>) {
         return;
     }
     if bare.len() == suffix.len() {
-        return push(tokens, text, bare.replace('.', ""), Kind::Word);
+        return push(tokens, text, &bare.replace('.', ""), Kind::Word);
     }
     core_tokens(bare, tokens);
 }
 
 fn word_tokens(core: &str, key: &str, tokens: &mut Vec<Token>) {
     if let Some((first, second)) = SPELT_TOGETHER.iter().find(|(whole, ..)| *whole == key).map(|(_, a, b)| (*a, *b)) {
-        push(tokens, core, first.to_owned(), Kind::Word);
-        return push(tokens, second, second.to_owned(), Kind::Word);
+        push(tokens, core, first, Kind::Word);
+        return push(tokens, second, second, Kind::Word);
     }
     let Some(at) = key.find('\'').filter(|_| core.len() == key.len()) else {
         return cjk_or_word(core, key, tokens);
@@ -227,8 +235,8 @@ fn word_tokens(core: &str, key: &str, tokens: &mut Vec<Token>) {
                 "ain" => "is",
                 _ => &base[..base.len() - 1],
             };
-            push(tokens, &core[..at], verb.to_owned(), Kind::Word);
-            return push(tokens, core, "not".to_owned(), Kind::Word);
+            push(tokens, &core[..at], verb, Kind::Word);
+            return push(tokens, core, "not", Kind::Word);
         }
         "re" => "are",
         "ve" => "have",
@@ -236,26 +244,28 @@ fn word_tokens(core: &str, key: &str, tokens: &mut Vec<Token>) {
         "d" => "would",
         "m" => "am",
         "s" if IS_AFTER.contains(&base) => "is",
-        "s" => return push(tokens, core, base.to_owned(), Kind::Word),
-        _ => return push(tokens, core, key.replace('\'', ""), Kind::Word),
+        "s" => return push(tokens, core, base, Kind::Word),
+        _ => return push(tokens, core, &key.replace('\'', ""), Kind::Word),
     };
     if !base.is_empty() {
-        push(tokens, &core[..at], base.to_owned(), Kind::Word);
+        push(tokens, &core[..at], base, Kind::Word);
     }
-    push(tokens, &core[at..], expansion.to_owned(), Kind::Word);
+    push(tokens, &core[at..], expansion, Kind::Word);
 }
 
 /// Chinese and Japanese have no spaces: there each character is a word.
 fn cjk_or_word(core: &str, key: &str, tokens: &mut Vec<Token>) {
     let is_cjk = |c: char| ('\u{3040}'..='\u{9fff}').contains(&c);
     if !key.contains(is_cjk) {
-        return push(tokens, core, key.to_owned(), Kind::Word);
+        return push(tokens, core, key, Kind::Word);
     }
     let mut run = String::new();
     for c in key.chars() {
         if is_cjk(c) || is_ending(c) {
             flush(&mut run, tokens);
-            push(tokens, c.encode_utf8(&mut [0; 4]), c.to_string(), Kind::Word);
+            let mut buffer = [0; 4];
+            let c = c.encode_utf8(&mut buffer);
+            push(tokens, c, c, Kind::Word);
         } else {
             run.push(c);
         }
@@ -265,7 +275,7 @@ fn cjk_or_word(core: &str, key: &str, tokens: &mut Vec<Token>) {
 
 fn flush(run: &mut String, tokens: &mut Vec<Token>) {
     if !run.is_empty() {
-        push(tokens, run, run.clone(), Kind::Word);
+        push(tokens, run, run, Kind::Word);
         run.clear();
     }
 }
@@ -301,7 +311,7 @@ const SPELT_TOGETHER: &[(&str, &str, &str)] = &[
 
 #[cfg(test)]
 mod tests {
-    fn keys(prompt: &str) -> Vec<String> {
+    fn keys(prompt: &str) -> Vec<smol_str::SmolStr> {
         let mut tokens = Vec::new();
         prompt.split_whitespace().for_each(|chunk| super::split(chunk, &mut tokens));
         tokens.into_iter().map(|token| token.key).collect()

@@ -1,8 +1,5 @@
 //! Word lists of the guard: which English words carry no question of their own, and which forms belong together.
 
-use std::collections::HashMap;
-use std::sync::LazyLock;
-
 /// How much a word says about what is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
@@ -14,44 +11,8 @@ pub(super) enum Class {
     Content,
 }
 
-/// The class of a lower-case English word; a word on no list is content.
-pub(super) fn class_of(key: &str) -> Class {
-    CLASSES.get(key).copied().unwrap_or(Class::Content)
-}
-
-/// The regular form of an irregular or differently spelt word, or the word itself.
-pub(super) fn base_form(key: &str) -> &str {
-    BASE_FORMS.get(key).copied().unwrap_or(key)
-}
-
-/// Whether a word is a word of English grammar that other Latin-script languages do not share.
-pub(super) fn is_english_marker(key: &str) -> bool {
-    ENGLISH.contains(&key)
-}
-
-/// Whether a word is a frequent grammar word of another Latin-script language and none of English.
-pub(super) fn is_foreign_marker(key: &str) -> bool {
-    FOREIGN.contains(&key)
-}
-
-static CLASSES: LazyLock<HashMap<&'static str, Class>> = LazyLock::new(|| {
-    let generic = GENERIC.split_whitespace().map(|word| (word, Class::Generic));
-    let function = FUNCTION.split_whitespace().map(|word| (word, Class::Function));
-    generic.chain(function).collect()
-});
-
-static BASE_FORMS: LazyLock<HashMap<&'static str, &'static str>> = LazyLock::new(|| {
-    let mut forms = HashMap::new();
-    for line in IRREGULAR.lines() {
-        let mut words = line.split_whitespace();
-        if let Some(base) = words.next() {
-            forms.extend(words.map(|word| (word, base)));
-        }
-    }
-    forms
-});
-
-const FUNCTION: &str = "
+/// Grammar. A word that is on both lists is grammar.
+pub(super) const FUNCTION: &str = "
 a an the this that these those some any such there here it its itself
 i me my mine myself we us our ours you your yours u he him his she her hers they them their theirs one ones
 am is are was were be been being do does did doing done have has had having
@@ -63,7 +24,8 @@ versus vs and or but nor not no never neither none except excluding yes too also
 still even again instead else both either each every all etc
 ";
 
-const GENERIC: &str = "
+/// Padding.
+pub(super) const GENERIC: &str = "
 please kindly thanks thank hi hello hey sorry ok okay well dear greetings
 tell explain describe show give help helping list name say mean means ask asking answer answers question questions
 know understand learn wonder wondering curious like love want wants wanted need needs needed try trying tried tries
@@ -87,9 +49,8 @@ friend guy guys sir madam assistant bot ai
 rid accomplish achieve handle deal set setup
 ";
 
-// Words on both lists are grammar: the later list wins.
-
-const IRREGULAR: &str = "
+/// The regular form of irregular or differently spelt words: a form a line, before the words it is the form of.
+pub(super) const IRREGULAR: &str = "
 man men
 woman women
 child children kids kid
@@ -181,13 +142,15 @@ organize organise organised organized organising organizing
 analyze analyse analysing analyzing
 ";
 
-const ENGLISH: &[&str] = &[
+/// Words of English grammar that other Latin-script languages do not share.
+pub(super) const ENGLISH: &[&str] = &[
     "the", "is", "are", "how", "what", "which", "who", "when", "where", "why", "does", "did", "can", "should", "would",
     "will", "my", "your", "of", "with", "and", "to", "from", "for", "this", "that", "you", "it", "not", "i", "a", "in",
     "on", "do", "if", "at", "by",
 ];
 
-const FOREIGN: &[&str] = &[
+/// Frequent grammar words of other Latin-script languages that are none of English.
+pub(super) const FOREIGN: &[&str] = &[
     "der", "das", "ist", "wie", "ich", "und", "nicht", "ein", "eine", "mein", "meine", "kann", "wo", "wann", "warum",
     "le", "les", "est", "une", "je", "comment", "où", "quand", "pourquoi", "mon", "ma", "pour", "dans", "avec", "des",
     "du", "el", "los", "las", "es", "una", "qué", "que", "cómo", "como", "dónde", "cuándo", "por", "para", "mi", "con",

@@ -6,7 +6,7 @@ use super::tokens::{Kind, Prompt, Token, squash};
 use super::{GuardCheck, GuardRefusal};
 
 /// Refuses for names unmatched on both sides, and for codes and quotations unmatched on either.
-pub(super) fn check(pair: &Alignment, refusals: &mut Vec<GuardRefusal>) {
+pub(super) fn check(pair: &Alignment<'_>, refusals: &mut Vec<GuardRefusal>) {
     codes(pair, refusals);
     quotations(pair, refusals);
     names(pair, refusals);
@@ -14,12 +14,12 @@ pub(super) fn check(pair: &Alignment, refusals: &mut Vec<GuardRefusal>) {
 
 const MAX_UNMATCHED: usize = 32;
 
-fn codes(pair: &Alignment, refusals: &mut Vec<GuardRefusal>) {
+fn codes(pair: &Alignment<'_>, refusals: &mut Vec<GuardRefusal>) {
     let unmatched = |side: Side<'_>| {
         let mut tokens = side.tokens();
         tokens
             .find(|(at, token)| token.kind == Kind::Code && side.partner[*at].is_none())
-            .map(|(_, token)| token.text.clone())
+            .map(|(_, token)| token.text.to_string())
     };
     let (asked, cached) = (unmatched(pair.asked_side()), unmatched(pair.cached_side()));
     if asked.is_some() || cached.is_some() {
@@ -32,13 +32,14 @@ fn codes(pair: &Alignment, refusals: &mut Vec<GuardRefusal>) {
 }
 
 /// A quotation must occur in the other prompt, quoted or not.
-fn quotations(pair: &Alignment, refusals: &mut Vec<GuardRefusal>) {
+fn quotations(pair: &Alignment<'_>, refusals: &mut Vec<GuardRefusal>) {
     let missing = |prompt: &Prompt, other: &Prompt| {
         if prompt.quotes.is_empty() {
             return None;
         }
-        let text: String = other.tokens.iter().map(|token| squash(&token.text)).collect();
-        prompt.quotes.iter().find(|(_, squashed)| !text.contains(&**squashed)).map(|(shown, _)| shown.clone())
+        let mut text = String::new();
+        other.tokens.iter().for_each(|token| text.push_str(&squash(&token.text)));
+        prompt.quotes.iter().find(|(_, squashed)| !text.contains(&**squashed)).map(|(shown, _)| shown.to_string())
     };
     let (asked, cached) = (missing(&pair.asked, &pair.cached), missing(&pair.cached, &pair.asked));
     if asked.is_some() || cached.is_some() {
@@ -50,7 +51,7 @@ fn quotations(pair: &Alignment, refusals: &mut Vec<GuardRefusal>) {
     }
 }
 
-fn names(pair: &Alignment, refusals: &mut Vec<GuardRefusal>) {
+fn names(pair: &Alignment<'_>, refusals: &mut Vec<GuardRefusal>) {
     let (asked, cached) = (pair.asked_side(), pair.cached_side());
     let (in_asked, in_cached) = (unmatched_names(asked), unmatched_names(cached));
     let found = match (in_asked.first(), in_cached.first()) {
@@ -60,7 +61,7 @@ fn names(pair: &Alignment, refusals: &mut Vec<GuardRefusal>) {
         _ => None,
     };
     if let Some((a, c)) = found {
-        refusals.push(GuardRefusal { check: GuardCheck::Name, asked: a.text.clone(), cached: c.text.clone() });
+        refusals.push(GuardRefusal { check: GuardCheck::Name, asked: a.text.to_string(), cached: c.text.to_string() });
     }
 }
 

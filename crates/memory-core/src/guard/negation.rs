@@ -1,93 +1,107 @@
 //! Negation: "is it safe" and "is it not safe" are two questions.
 
-use super::alignment::{Alignment, Side};
-use super::tokens::Prompt;
+use super::alignment::Alignment;
+use super::tokens::{Kind, Prompt, Token};
 use super::{GuardCheck, GuardRefusal};
 
 /// Refuses when one prompt negates and the other does not, or when equal wording is negated another number of times.
-pub(super) fn check(pair: &Alignment, refusals: &mut Vec<GuardRefusal>) {
-    let (asked, cached) = (Cues::of(&pair.asked, pair.english), Cues::of(&pair.cached, pair.english));
-    let one_sided = match (asked.negates(), cached.negates()) {
+pub(super) fn check(pair: &Alignment<'_>, refusals: &mut Vec<GuardRefusal>) {
+    let (asked, cached) = (&pair.asked.cues, &pair.cached.cues);
+    let counts = |cue: &&Cue| cue.english || !pair.english;
+    let (in_asked, in_cached) =
+        (asked.strong.iter().filter(counts).count(), cached.strong.iter().filter(counts).count());
+    let one_sided = match (in_asked > 0, in_cached > 0) {
         (true, false) => !cached.soft,
         (false, true) => !asked.soft,
         _ => false,
     };
-    let same_words = pair.asked_side().unmatched().next().is_none() && pair.cached_side().unmatched().next().is_none();
-    let counted = same_words && asked.negates() && cached.negates() && asked.strong.len() != cached.strong.len();
-    if one_sided || counted {
+    let same_words = || pair.asked_side().unmatched().chain(pair.cached_side().unmatched()).next().is_none();
+    if one_sided || in_asked > 0 && in_cached > 0 && in_asked != in_cached && same_words() {
+        let evidence = |prompt: &Prompt| {
+            let cues = prompt.cues.strong.iter().filter(counts);
+            cues.map(|cue| &*prompt.tokens[cue.at].text).collect::<Vec<_>>().join(" ")
+        };
         refusals.push(GuardRefusal {
             check: GuardCheck::Negation,
-            asked: asked.strong.join(" "),
-            cached: cached.strong.join(" "),
+            asked: evidence(&pair.asked),
+            cached: evidence(&pair.cached),
         });
     }
 }
 
-#[derive(Debug, Default)]
-struct Cues {
-    /// Words that negate.
-    strong: Vec<String>,
+/// What negates in a prompt.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Cues {
+    strong: Vec<Cue>,
     /// Words that may stand for the other prompt's negation: "unable" for "cannot", "gluten-free" for "without gluten".
     soft: bool,
 }
 
+/// A word that negates.
+#[derive(Debug, Clone, Copy)]
+struct Cue {
+    /// Position among the prompt's tokens.
+    at: usize,
+    /// It negates in English; else only where a prompt is not English.
+    english: bool,
+}
+
 impl Cues {
-    fn of(prompt: &Prompt, english: bool) -> Self {
+    pub fn of(tokens: &[Token]) -> Self {
         let mut cues = Self::default();
-        let side = Side { prompt, partner: &[] };
         let mut skip_until = 0;
-        for (at, token) in side.tokens() {
+        for (at, token) in tokens.iter().enumerate().filter(|(_, token)| token.kind != Kind::Mark) {
             if at < skip_until {
                 continue;
             }
-            if let Some(length) = polite_phrase(prompt, at) {
+            if token.word.opens_polite
+                && let Some(length) = polite_phrase(tokens, at)
+            {
                 skip_until = at + length;
                 continue;
             }
             let key = &*token.key;
-            let (before, after) = (side.key_before(at), side.key_after(at));
-            let strong = match key {
-                "no" => !matches!(before, "or" | "yes") && (after != "," || !token.first_in_sentence),
-                "not" => before != "or" && !matches!(after, "only" | "just"),
-                "stop" => {
-                    matches!(before, "to" | "i" | "" | "and" | "you" | "please" | "should" | "can" | "must" | "." | ",")
-                }
-                _ => STRONG.contains(&key) || PREVENTING.contains(&key) || !english && is_foreign_negation(key),
-            };
-            if strong {
-                cues.strong.push(token.text.clone());
+            let english = token.word.negates && negates(tokens, at);
+            if english || token.word.negates_elsewhere || is_foreign_negation(key) {
+                cues.strong.push(Cue { at, english });
             }
-            cues.soft |= SOFT.contains(&&*token.stem) || (key.len() > 5 && key.ends_with("less"));
+            cues.soft |= token.of_stem.softens || (key.len() > 5 && key.ends_with("less"));
         }
         cues
     }
+}
 
-    fn negates(&self) -> bool {
-        !self.strong.is_empty()
+/// Whether a word that can negate does so between these neighbours.
+fn negates(tokens: &[Token], at: usize) -> bool {
+    let key = |at: Option<usize>| at.and_then(|at| tokens.get(at)).map_or("", |token| &*token.key);
+    let (before, after) = (key(at.checked_sub(1)), key(Some(at + 1)));
+    match &*tokens[at].key {
+        "no" => !matches!(before, "or" | "yes") && (after != "," || !tokens[at].first_in_sentence),
+        "not" => before != "or" && !matches!(after, "only" | "just"),
+        "stop" => matches!(before, "to" | "i" | "" | "and" | "you" | "please" | "should" | "can" | "must" | "." | ","),
+        _ => true,
     }
 }
 
 /// The length of a phrase at `at` that is negative in form only: "why don't you", "I don't know how".
-fn polite_phrase(prompt: &Prompt, at: usize) -> Option<usize> {
+fn polite_phrase(tokens: &[Token], at: usize) -> Option<usize> {
     POLITE
         .iter()
         .find(|phrase| {
             phrase
                 .iter()
                 .enumerate()
-                .all(|(offset, word)| prompt.tokens.get(at + offset).is_some_and(|token| token.key == *word))
+                .all(|(offset, word)| tokens.get(at + offset).is_some_and(|token| token.key == *word))
         })
         .map(|phrase| phrase.len())
 }
 
 fn is_foreign_negation(key: &str) -> bool {
-    FOREIGN.contains(&key)
-        || key.starts_with("kein")
-        || key.contains("ません")
-        || key.chars().any(|c| matches!(c, '不' | '没' | '沒' | '無' | '无' | '未' | '别'))
+    key.starts_with("kein")
+        || !key.is_ascii() && (key.contains("ません") || key.contains(['不', '没', '沒', '無', '无', '未', '别']))
 }
 
-const STRONG: &[&str] = &[
+pub(super) const STRONG: &[&str] = &[
     "not",
     "never",
     "no",
@@ -105,15 +119,17 @@ const STRONG: &[&str] = &[
 ];
 
 /// Verbs that ask for something not to happen.
-const PREVENTING: &[&str] = &["avoid", "avoiding", "prevent", "preventing", "prevents", "stopping", "don"];
+pub(super) const PREVENTING: &[&str] =
+    &["avoid", "avoiding", "prevent", "preventing", "prevents", "stop", "stopping", "don"];
 
-const SOFT: &[&str] = &[
+/// Stems of words that may stand for a negation.
+pub(super) const SOFT: &[&str] = &[
     "unabl", "fail", "failur", "refus", "broken", "break", "free", "lack", "miss", "prevent", "avoid", "block", "stop",
     "disabl", "cancel", "reject", "deni", "exclud", "quit", "instead", "imposs", "stuck", "turn", "keep", "forbid",
     "ban",
 ];
 
-const POLITE: &[&[&str]] = &[
+pub(super) const POLITE: &[&[&str]] = &[
     &["why", "do", "not", "you"],
     &["why", "do", "not", "we"],
     &["could", "not", "you"],
@@ -138,7 +154,8 @@ const POLITE: &[&[&str]] = &[
     &["never", "mind"],
 ];
 
-const FOREIGN: &[&str] = &[
+/// Words that negate in other languages.
+pub(super) const FOREIGN: &[&str] = &[
     "nicht",
     "nie",
     "niemals",

@@ -80,6 +80,12 @@ pub(super) fn small_number(key: &str) -> Option<f64> {
     at(ROMAN).map(|value| (value + 2) as f64).filter(|_| !matches!(key, "v" | "vi" | "x" | "xi"))
 }
 
+/// Every word that [`small_number`] knows.
+pub(super) fn all() -> impl Iterator<Item = &'static str> {
+    let lists = [SMALL, ORDINALS, TENS, ROMAN];
+    lists.into_iter().flatten().copied().filter(|key| small_number(key).is_some())
+}
+
 const SMALL: &[&str] = &[
     "zero",
     "one",

@@ -6,7 +6,7 @@ use super::tokens::{Kind, Prompt, Token};
 use super::{GuardCheck, GuardRefusal, units};
 
 /// Refuses when a quantity of one prompt has no equal in the other, or both name different units.
-pub(super) fn check(pair: &Alignment, refusals: &mut Vec<GuardRefusal>) {
+pub(super) fn check(pair: &Alignment<'_>, refusals: &mut Vec<GuardRefusal>) {
     let (mut asked, mut cached) = (unmatched(pair.asked_side()), unmatched(pair.cached_side()));
     asked.retain(|a| {
         let twin = cached.iter().position(|c| a.key == c.key && units::compatible(a.unit, c.unit));
@@ -21,7 +21,7 @@ pub(super) fn check(pair: &Alignment, refusals: &mut Vec<GuardRefusal>) {
     cached.sort_by_key(|token| is_weak(token));
     let same_value = matches!((asked.first(), cached.first()), (Some(a), Some(b)) if a.key == b.key);
     let check = if same_value { GuardCheck::Unit } else { GuardCheck::Number };
-    let evidence = |found: &[&Token]| found.first().map(|token| token.text.clone()).unwrap_or_default();
+    let evidence = |found: &[&Token]| found.first().map(|token| token.text.to_string()).unwrap_or_default();
     refusals.push(GuardRefusal { check, asked: evidence(&asked), cached: evidence(&cached) });
 }
 
@@ -38,7 +38,7 @@ fn is_weak(token: &Token) -> bool {
 }
 
 /// "weight in kg" against "weight in pounds": units without numbers, unmatched on both sides.
-fn bare_units(pair: &Alignment, refusals: &mut Vec<GuardRefusal>) {
+fn bare_units(pair: &Alignment<'_>, refusals: &mut Vec<GuardRefusal>) {
     if !pair.english {
         return;
     }
@@ -46,8 +46,10 @@ fn bare_units(pair: &Alignment, refusals: &mut Vec<GuardRefusal>) {
         let mut names: Vec<(&'static str, String)> = prompt
             .tokens
             .iter()
-            .filter(|token| token.kind == Kind::Word && units::stands_alone(&token.key))
-            .filter_map(|token| units::canonical(&token.key).map(|name| (name, token.text.clone())))
+            .filter(|token| token.kind == Kind::Word)
+            .filter_map(|token| token.word.unit.map(|name| (name, token)))
+            .filter(|(_, token)| units::stands_alone(&token.key))
+            .map(|(name, token)| (name, token.text.to_string()))
             .collect();
         names.sort();
         names.dedup_by(|a, b| a.0 == b.0);

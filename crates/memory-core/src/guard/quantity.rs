@@ -1,50 +1,55 @@
 //! Reads quantities: a number, its scale and its unit become one token.
 
+use smol_str::format_smolstr;
+
 use super::lexicon::Class;
-use super::number_words::{EVERY, from_words, small_number};
+use super::number_words::{EVERY, from_words};
 use super::tokens::{Kind, Token};
 use super::units;
+use super::words::{Stem, Word};
 
 /// Replaces each run of tokens that says one quantity by one number token.
 pub(super) fn fold(tokens: Vec<Token>, english: bool) -> Vec<Token> {
-    let might_count = |token: &Token| {
-        token.kind == Kind::Number || small_number(&token.key).is_some() || STARTS.contains(&&*token.key)
-    };
+    let might_count = |token: &Token| token.kind == Kind::Number || token.word.counts;
     if !tokens.iter().any(might_count) {
         return tokens;
     }
-    let mut folded = Vec::with_capacity(tokens.len());
+    let mut quantities = Vec::new();
     let mut at = 0;
     while at < tokens.len() {
-        match quantity(&tokens, at, english) {
-            Some((quantity, next)) => {
-                if tokens[at].kind == Kind::Number && !quantity.unit.is_empty() && units::is_currency(quantity.unit) {
-                    drop_currency_before(&mut folded);
-                }
-                folded.push(quantity.token(&tokens[at]));
-                at = next;
-            }
-            None => {
-                folded.push(tokens[at].clone());
-                at += 1;
-            }
+        let found = quantity(&tokens, at, english);
+        let next = found.as_ref().map_or(at + 1, |(_, next)| *next);
+        quantities.extend(found.map(|(quantity, next)| (at, next, quantity)));
+        at = next;
+    }
+    let mut folded = Vec::with_capacity(tokens.len());
+    let mut quantities = quantities.into_iter().peekable();
+    let mut tokens = tokens.into_iter().enumerate();
+    while let Some((at, token)) = tokens.next() {
+        let Some((_, next, quantity)) = quantities.next_if(|(start, ..)| *start == at) else {
+            folded.push(token);
+            continue;
+        };
+        if token.kind == Kind::Number && units::is_currency(quantity.unit) {
+            drop_currency_before(&mut folded);
         }
+        folded.push(quantity.token(&token));
+        tokens.by_ref().take(next - at - 1).for_each(drop);
     }
     folded
 }
 
 /// The "$" of "$5" is in the number now.
 fn drop_currency_before(folded: &mut Vec<Token>) {
-    let is_sign = folded
-        .last()
-        .is_some_and(|token| token.kind == Kind::Word && units::canonical(&token.key).is_some_and(units::is_currency));
+    let is_sign =
+        folded.last().is_some_and(|token| token.kind == Kind::Word && token.word.unit.is_some_and(units::is_currency));
     if is_sign {
         folded.pop();
     }
 }
 
 /// Words other than small numbers that a quantity may start with.
-const STARTS: &[&str] = &[
+pub(super) const STARTS: [&str; 17] = [
     "first", "daily", "weekly", "monthly", "yearly", "annually", "hourly", "noon", "midnight", "half", "twice",
     "dozen", "a", "an", "every", "each", "per",
 ];
@@ -62,9 +67,11 @@ struct Quantity {
 impl Quantity {
     fn token(self, first: &Token) -> Token {
         Token {
-            stem: format!("{} {}", self.value, self.unit),
-            text: self.text,
-            key: self.value,
+            stem: format_smolstr!("{} {}", self.value, self.unit),
+            word: Word::unlisted(),
+            of_stem: Stem::unlisted(),
+            text: self.text.into(),
+            key: self.value.into(),
             kind: Kind::Number,
             class: if self.weak { Class::Generic } else { Class::Content },
             unit: self.unit,
@@ -80,12 +87,15 @@ fn quantity(tokens: &[Token], at: usize, english: bool) -> Option<(Quantity, usi
     let next_key = |i: usize| tokens.get(i).map_or("", |token| &*token.key);
     let (mut number, mut next, mut weak) = match token.kind {
         Kind::Number => (Parsed::from_digits(&token.key), at + 1, false),
-        Kind::Word if english => from_words(tokens, at)?,
+        Kind::Word if english && token.word.counts => from_words(tokens, at)?,
         _ => return None,
     };
     if let "noon" | "midnight" = &*token.key {
         let value = if token.key == "noon" { "720" } else { "0" };
-        return Some((Quantity { value: value.into(), unit: "clock", weak: false, text: token.text.clone() }, next));
+        return Some((
+            Quantity { value: value.into(), unit: "clock", weak: false, text: token.text.to_string() },
+            next,
+        ));
     }
     let before =
         if at > 0 { units::canonical(&tokens[at - 1].key).filter(|unit| units::is_currency(unit)) } else { None };
@@ -165,7 +175,10 @@ impl Parsed {
 
     /// "3.10" keeps its zero without a unit, where it may be a version; "1.50" dollars does not.
     fn canonical(&self, unit: &str) -> String {
+        let is_decimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
         match self.value {
+            // As it would be written again, which takes long to find out.
+            Some(_) if is_decimal(&self.text) => self.text.clone(),
             Some(value) if !unit.is_empty() || !self.text.contains('.') => value.to_string(),
             _ if self.text.contains(':') => self.clock("").1,
             _ => self.text.clone(),

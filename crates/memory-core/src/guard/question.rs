@@ -7,7 +7,7 @@ use super::{GuardCheck, GuardRefusal};
 /// Refuses when both prompts have the same content and ask for a time, a place, a person, a reason or an amount in turn.
 ///
 /// "How" and "what" ask for anything ("how do I", "what is the way to"), so they never refuse.
-pub(super) fn check(pair: &Alignment, refusals: &mut Vec<GuardRefusal>) {
+pub(super) fn check(pair: &Alignment<'_>, refusals: &mut Vec<GuardRefusal>) {
     if !pair.english || !has_same_content(pair.asked_side()) || !has_same_content(pair.cached_side()) {
         return;
     }
@@ -24,7 +24,7 @@ fn has_same_content(side: Side<'_>) -> bool {
 
 /// What the only question word asks for, when it is a definite thing.
 fn sought(side: Side<'_>) -> Option<&'static str> {
-    let mut words = side.tokens().filter(|(_, token)| QUESTION_WORDS.contains(&&*token.key));
+    let mut words = side.tokens().filter(|(_, token)| token.word.asks);
     let (at, word) = words.next()?;
     if words.next().is_some() {
         return None;
@@ -44,7 +44,7 @@ fn sought(side: Side<'_>) -> Option<&'static str> {
     })
 }
 
-const QUESTION_WORDS: &[&str] = &["who", "whom", "whose", "when", "where", "why", "how", "what", "which"];
+pub(super) const WORDS: &[&str] = &["who", "whom", "whose", "when", "where", "why", "how", "what", "which"];
 
 #[cfg(test)]
 mod tests {

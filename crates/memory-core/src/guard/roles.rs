@@ -27,10 +27,10 @@ pub(super) fn read(tokens: &[Token]) -> Vec<Role> {
             }
             continue;
         }
-        let governs = if token.key == "to" && is_infinitive(tokens, at) { Some("") } else { label_of(&token.key) };
+        let governs = if token.key == "to" && is_infinitive(tokens, at) { Some("") } else { token.word.label };
         if let Some(next) = governs {
             (label, phrase) = (next, phrase + 1);
-        } else if ends_phrase(&token.key) && !opens_clause(label) {
+        } else if token.word.ends_phrase && !opens_clause(label) {
             (label, phrase) = ("", phrase + 1);
         }
         if takes_part(token) {
@@ -118,49 +118,17 @@ const TAKES_INFINITIVE: &[&str] = &[
     "ready",
 ];
 
-fn label_of(key: &str) -> Option<&'static str> {
-    LABELS.iter().find(|(words, _)| words.contains(&key)).map(|(_, label)| *label)
+/// Every word that governs others, with its label.
+pub(super) fn labels() -> impl Iterator<Item = (&'static str, &'static str)> {
+    LABELS.iter().flat_map(|(words, label)| words.iter().map(move |word| (*word, *label)))
 }
 
-fn ends_phrase(key: &str) -> bool {
-    matches!(
-        key,
-        "how"
-            | "what"
-            | "which"
-            | "who"
-            | "why"
-            | "where"
-            | "do"
-            | "does"
-            | "did"
-            | "is"
-            | "are"
-            | "was"
-            | "were"
-            | "am"
-            | "can"
-            | "could"
-            | "should"
-            | "would"
-            | "will"
-            | "may"
-            | "might"
-            | "must"
-            | "i"
-            | "we"
-            | "you"
-            | "he"
-            | "she"
-            | "they"
-            | "it"
-            | "has"
-            | "have"
-            | "had"
-            | "be"
-            | "that"
-    )
-}
+/// Words before which a phrase that a preposition began ends.
+pub(super) const ENDS_PHRASE: &[&str] = &[
+    "how", "what", "which", "who", "why", "where", "do", "does", "did", "is", "are", "was", "were", "am", "can",
+    "could", "should", "would", "will", "may", "might", "must", "i", "we", "you", "he", "she", "they", "it", "has",
+    "have", "had", "be", "that",
+];
 
 fn opens_clause(label: &str) -> bool {
     matches!(label, "if" | "when" | "because" | "before" | "after" | "since" | "until" | "while" | "than")

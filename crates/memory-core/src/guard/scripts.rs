@@ -7,33 +7,32 @@ use super::{GuardCheck, GuardRefusal};
 
 /// Refuses for letters of other scripts that are not the same on both sides, unless the prompts have the same words, and
 /// for emoji that differ.
-pub(super) fn check(asked: &str, cached: &str, same_words: bool, refusals: &mut Vec<GuardRefusal>) {
-    if asked.is_ascii() && cached.is_ascii() {
-        return;
-    }
-    let (asked, cached) = (Foreign::of(asked), Foreign::of(cached));
+pub(super) fn check(asked: &Foreign, cached: &Foreign, same_words: bool, refusals: &mut Vec<GuardRefusal>) {
     // An emoji on one side only decorates.
     let symbols_differ = !asked.symbols.is_empty() && !cached.symbols.is_empty() && asked.symbols != cached.symbols;
     let (asked, cached) = if !same_words && asked.letters != cached.letters {
-        (asked.letters, cached.letters)
+        (&asked.letters, &cached.letters)
     } else if symbols_differ {
-        (asked.symbols, cached.symbols)
+        (&asked.symbols, &cached.symbols)
     } else {
         return;
     };
-    let shown = |characters: Vec<char>| characters.into_iter().take(40).collect();
+    let shown = |characters: &[char]| characters.iter().take(40).collect();
     refusals.push(GuardRefusal { check: GuardCheck::Name, asked: shown(asked), cached: shown(cached) });
 }
 
 /// What of a prompt is neither Latin nor a plain sign, sorted: the order of words is not judged here.
-#[derive(Debug, Default)]
-struct Foreign {
+#[derive(Debug, Clone, Default)]
+pub(super) struct Foreign {
     letters: Vec<char>,
     symbols: Vec<char>,
 }
 
 impl Foreign {
-    fn of(text: &str) -> Self {
+    pub fn of(text: &str) -> Self {
+        if text.is_ascii() {
+            return Self::default();
+        }
         const MARKS_AND_FORMS: [std::ops::RangeInclusive<char>; 3] =
             ['\u{3000}'..='\u{303f}', '\u{fe00}'..='\u{fe0f}', '\u{1f3fb}'..='\u{1f3ff}'];
         let mut found = Self::default();

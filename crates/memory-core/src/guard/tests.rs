@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::compare;
+use super::{Prepared, compare, tokens};
 
 const WORDS: &[&str] = &[
     "how",
@@ -99,6 +99,22 @@ proptest! {
         for form in [prompt.to_lowercase(), prompt.to_uppercase(), spaced] {
             prop_assert!(compare(&form, &prompt).is_empty(), "{form}: {:?}", compare(&form, &prompt));
         }
+    }
+
+    #[test]
+    fn a_prompt_read_once_gives_what_it_gives_read_again(
+        asked in prompt(), cached in prop::collection::vec(prop_oneof![prompt(), any::<String>()], 0..8),
+    ) {
+        let prepared = Prepared::new(&asked);
+        for cached in cached {
+            prop_assert_eq!(prepared.compare(&cached), compare(&asked, &cached));
+        }
+    }
+
+    #[test]
+    fn a_prompt_reads_the_same_beside_any_other(one in prompt(), other in prompt()) {
+        let beside = tokens::read(&one, Some(&tokens::read(&other, None)));
+        prop_assert_eq!(format!("{beside:?}"), format!("{:?}", tokens::read(&one, None)));
     }
 
     #[test]

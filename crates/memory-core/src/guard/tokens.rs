@@ -1,14 +1,16 @@
 //! The guard's tokeniser: one pass from a prompt to words, numbers, codes and marks that every check shares.
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
 
-use rust_stemmers::{Algorithm, Stemmer};
+use smol_str::SmolStr;
 use unicode_normalization::{UnicodeNormalization, is_nfkc};
 
 use super::chunks;
-use super::lexicon::{self, Class};
+use super::lexicon::Class;
+use super::negation::Cues;
 use super::quantity;
+use super::roles::{self, Role};
+use super::words::{Stem, Word};
 
 /// What a token is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,11 +28,14 @@ pub(super) enum Kind {
 #[derive(Debug, Clone)]
 pub(super) struct Token {
     /// As written, after NFKC: the evidence a refusal shows.
-    pub text: String,
+    pub text: SmolStr,
     /// Lower case.
-    pub key: String,
+    pub key: SmolStr,
     /// What two forms of one word share; equal to the key for anything but an English word.
-    pub stem: String,
+    pub stem: SmolStr,
+    /// What the lists say of the key, and of the stem.
+    pub word: &'static Word,
+    pub of_stem: &'static Stem,
     pub kind: Kind,
     pub class: Class,
     /// The unit of a number; "" elsewhere.
@@ -41,11 +46,18 @@ pub(super) struct Token {
 }
 
 /// A tokenised prompt.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Prompt {
     pub tokens: Vec<Token>,
+    /// The positions of all tokens but marks, by stem and then by position, and by key.
+    pub by_stem: Vec<usize>,
+    by_key: Vec<usize>,
+    /// What governs each content word.
+    pub roles: Vec<Role>,
+    /// What negates.
+    pub cues: Cues,
     /// Quoted passages as keys joined by nothing, at most [`MAX_QUOTES`].
-    pub quotes: Vec<(String, String)>,
+    pub quotes: Vec<(SmolStr, SmolStr)>,
     /// Stop lists and antonyms apply.
     pub english: bool,
     /// Capitals say something: neither a lower-case, nor an all-caps, nor a Title Case prompt.
@@ -54,10 +66,11 @@ pub(super) struct Prompt {
 
 const MAX_QUOTES: usize = 32;
 
-static STEMMER: LazyLock<Stemmer> = LazyLock::new(|| Stemmer::create(Algorithm::English));
-
-/// Reads a prompt; total on any input and linear in its length.
-pub(super) fn read(prompt: &str) -> Prompt {
+/// Reads a prompt; total on any input, in time that grows little faster than its length.
+///
+/// Stemming is what takes longest, so words that stand in `beside` too, a prompt that was read before, have their stems
+/// from there.
+pub(super) fn read(prompt: &str, beside: Option<&Prompt>) -> Prompt {
     let text: Cow<'_, str> = if prompt.is_ascii() || is_nfkc(prompt) { prompt.into() } else { prompt.nfkc().collect() };
     let text: Cow<'_, str> = if text.is_ascii() { text } else { text.chars().map(plain_punctuation).collect() };
 
@@ -71,30 +84,45 @@ pub(super) fn read(prompt: &str) -> Prompt {
         }
     }
     let english = is_english(&tokens);
-    finish(&mut tokens, english);
+    finish(&mut tokens, english, beside.filter(|beside| beside.english));
     let cased = capitals_say_something(&tokens);
     let tokens = quantity::fold(tokens, english);
     let quotes = quotes(&text);
-    Prompt { tokens, quotes, english, cased }
+    Prompt::new(tokens, quotes, english, cased)
 }
 
-/// The stem two English forms of one word share: "sorting", "sorts" and "sort"; "children" and "child".
-pub(super) fn stem(key: &str) -> String {
-    let base = lexicon::base_form(key);
-    if !base.is_ascii() {
-        return base.to_owned();
+impl Prompt {
+    pub fn new(tokens: Vec<Token>, quotes: Vec<(SmolStr, SmolStr)>, english: bool, cased: bool) -> Self {
+        let (by_stem, by_key) = (sorted(&tokens, |token| &token.stem), sorted(&tokens, |token| &token.key));
+        let (roles, cues) = (roles::read(&tokens), Cues::of(&tokens));
+        Self { tokens, by_stem, by_key, roles, cues, quotes, english, cased }
     }
-    STEMMER.stem(base).into_owned()
+
+    /// All tokens but marks.
+    pub fn words(&self) -> impl Iterator<Item = &Token> {
+        self.tokens.iter().filter(|token| token.kind != Kind::Mark)
+    }
+
+    /// A token other than a mark that has this key.
+    pub fn with_key(&self, key: &str) -> Option<&Token> {
+        let found = self.by_key.binary_search_by(|&at| (*self.tokens[at].key).cmp(key));
+        found.ok().map(|found| &self.tokens[self.by_key[found]])
+    }
+
+    fn word(&self, key: &str) -> Option<&Token> {
+        self.with_key(key).filter(|token| token.kind == Kind::Word)
+    }
 }
 
-pub(super) fn push(tokens: &mut Vec<Token>, text: &str, key: String, kind: Kind) {
+pub(super) fn push(tokens: &mut Vec<Token>, text: &str, key: &str, kind: Kind) {
     let starts_upper = text.chars().next().is_some_and(char::is_uppercase);
-    let stem = String::new();
     let capital = kind == Kind::Word && starts_upper;
     tokens.push(Token {
-        text: text.to_owned(),
-        key,
-        stem,
+        text: SmolStr::new(text),
+        key: SmolStr::new(key),
+        stem: SmolStr::default(),
+        word: if matches!(kind, Kind::Word | Kind::Code) { Word::of(key) } else { Word::unlisted() },
+        of_stem: Stem::unlisted(),
         kind,
         class: Class::Content,
         unit: "",
@@ -104,7 +132,28 @@ pub(super) fn push(tokens: &mut Vec<Token>, text: &str, key: String, kind: Kind)
 }
 
 pub(super) fn push_mark(tokens: &mut Vec<Token>, mark: char) {
-    push(tokens, mark.encode_utf8(&mut [0; 4]), mark.to_string(), Kind::Mark);
+    let mut buffer = [0; 4];
+    let mark = mark.encode_utf8(&mut buffer);
+    push(tokens, mark, mark, Kind::Mark);
+}
+
+/// The positions of all tokens but marks, by a text of theirs and then by position.
+fn sorted(tokens: &[Token], text: impl Fn(&Token) -> &str) -> Vec<usize> {
+    // Eight bytes as a number decide most comparisons.
+    let prefix = |at: usize| {
+        let text = text(&tokens[at]).as_bytes();
+        let mut prefix = [0; 8];
+        prefix[..text.len().min(8)].copy_from_slice(&text[..text.len().min(8)]);
+        u64::from_be_bytes(prefix)
+    };
+    let words = (0..tokens.len()).filter(|&at| tokens[at].kind != Kind::Mark);
+    let mut order = Vec::with_capacity(tokens.len());
+    order.extend(words.map(|at| (prefix(at), at)));
+    order.sort_unstable_by(|&(a_prefix, a), &(b_prefix, b)| {
+        let by_text = || text(&tokens[a]).cmp(text(&tokens[b])).then(a.cmp(&b));
+        a_prefix.cmp(&b_prefix).then_with(by_text)
+    });
+    order.into_iter().map(|(_, at)| at).collect()
 }
 
 /// Curly quotes, long dashes and full stops of other scripts as their ASCII likes.
@@ -121,7 +170,7 @@ fn plain_punctuation(c: char) -> char {
 }
 
 /// Stems, classes and capitals, which need the language and the neighbours.
-fn finish(tokens: &mut [Token], english: bool) {
+fn finish(tokens: &mut [Token], english: bool, beside: Option<&Prompt>) {
     let mut first = true;
     for token in tokens {
         if token.kind == Kind::Mark {
@@ -130,14 +179,18 @@ fn finish(tokens: &mut [Token], english: bool) {
         }
         token.first_in_sentence = first;
         first = false;
-        token.stem = match token.kind {
-            Kind::Word if english => stem(&token.key),
-            Kind::Code if english && token.key.bytes().all(|byte| byte.is_ascii_lowercase()) => stem(&token.key),
-            _ => token.key.clone(),
+        let has_stem = token.kind == Kind::Word
+            || token.kind == Kind::Code && token.key.bytes().all(|byte| byte.is_ascii_lowercase());
+        (token.stem, token.of_stem) = if !english || !has_stem {
+            (token.key.clone(), Stem::of(&token.key))
+        } else if let Some(same) = beside.and_then(|beside| beside.word(&token.key)) {
+            (same.stem.clone(), same.of_stem)
+        } else {
+            token.word.stem(&token.key)
         };
         if english && token.kind == Kind::Word {
             let is_country = token.key == "us" && token.text.starts_with('U');
-            token.class = if is_country { Class::Content } else { lexicon::class_of(&token.key) };
+            token.class = if is_country { Class::Content } else { token.word.class };
         }
         let possessive = token.text.ends_with("'s") || token.text.ends_with("'S");
         token.capital &= token.class == Class::Content && (!token.first_in_sentence || possessive);
@@ -151,8 +204,8 @@ fn is_english(tokens: &[Token]) -> bool {
     for word in words() {
         total += 1;
         foreign_script += usize::from(word.key.chars().any(|c| c.is_alphabetic() && !is_latin(c)));
-        english += usize::from(lexicon::is_english_marker(&word.key));
-        foreign += usize::from(lexicon::is_foreign_marker(&word.key));
+        english += usize::from(word.word.english);
+        foreign += usize::from(word.word.foreign);
     }
     foreign_script * 2 <= total && foreign <= english
 }
@@ -177,7 +230,7 @@ fn capitals_say_something(tokens: &[Token]) -> bool {
 }
 
 /// Passages in double quotes or backticks: as written, and as keys joined by nothing.
-fn quotes(text: &str) -> Vec<(String, String)> {
+fn quotes(text: &str) -> Vec<(SmolStr, SmolStr)> {
     if !text.contains(['"', '`']) {
         return Vec::new();
     }
@@ -189,7 +242,7 @@ fn quotes(text: &str) -> Vec<(String, String)> {
         let Some(end) = inside.find(mark) else { break };
         let squashed = squash(&inside[..end]);
         if !squashed.is_empty() && found.len() < MAX_QUOTES {
-            found.push((inside[..end].to_owned(), squashed));
+            found.push((inside[..end].into(), squashed));
         }
         rest = &inside[end + 1..];
     }
@@ -197,19 +250,23 @@ fn quotes(text: &str) -> Vec<(String, String)> {
 }
 
 /// Lower-case letters and digits only: "Wi-Fi" and "wifi" are one.
-pub(super) fn squash(text: &str) -> String {
+pub(super) fn squash(text: &str) -> SmolStr {
+    if text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
+        return text.into();
+    }
     text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::words::stem;
     use super::*;
 
     #[test]
     fn curly_and_straight_quotes_are_one() {
-        let keys = |prompt: &str| read(prompt).tokens.into_iter().map(|token| token.key).collect::<Vec<_>>();
+        let keys = |prompt: &str| read(prompt, None).tokens.into_iter().map(|token| token.key).collect::<Vec<_>>();
         assert_eq!(keys("it doesn’t"), ["it", "does", "not"]);
-        assert_eq!(read("say “hi there”").quotes, [("hi there".to_owned(), "hithere".to_owned())]);
+        assert_eq!(read("say “hi there”", None).quotes, [("hi there".into(), "hithere".into())]);
     }
 
     #[test]
@@ -221,17 +278,17 @@ mod tests {
 
     #[test]
     fn language_is_told_by_grammar_and_script() {
-        assert!(read("How do I bake bread?").english);
-        assert!(read("bread recipe").english);
-        assert!(!read("Wie kann ich das Brot backen?").english);
-        assert!(!read("как испечь хлеб").english);
+        assert!(read("How do I bake bread?", None).english);
+        assert!(read("bread recipe", None).english);
+        assert!(!read("Wie kann ich das Brot backen?", None).english);
+        assert!(!read("как испечь хлеб", None).english);
     }
 
     #[test]
     fn capitals_count_only_where_they_are_not_the_rule() {
-        assert!(read("Who is Ada Lovelace?").cased);
-        assert!(!read("Who Is The Queen Of My Heart").cased);
-        assert!(!read("WHO IS ADA LOVELACE").cased);
-        assert!(!read("who is ada lovelace").cased);
+        assert!(read("Who is Ada Lovelace?", None).cased);
+        assert!(!read("Who Is The Queen Of My Heart", None).cased);
+        assert!(!read("WHO IS ADA LOVELACE", None).cased);
+        assert!(!read("who is ada lovelace", None).cased);
     }
 }

@@ -1,11 +1,10 @@
 //! Units of measure, currencies and scales, each with one canonical name.
 
-use std::collections::HashMap;
-use std::sync::LazyLock;
+use super::words::Word;
 
 /// The canonical name of a unit word or sign: "kilometers" and "km" are "km".
 pub(super) fn canonical(key: &str) -> Option<&'static str> {
-    UNITS.get(key).copied()
+    Word::of(key).unit
 }
 
 /// Whether `suffix` may stand directly behind digits: a unit, a scale, an ordinal ending or a half of the day.
@@ -50,18 +49,15 @@ pub(super) fn stands_alone(key: &str) -> bool {
         || matches!(key, "kg" | "lb" | "km" | "cm" | "mm" | "ml" | "oz" | "ms" | "mb" | "gb" | "tb" | "kb")
 }
 
-static UNITS: LazyLock<HashMap<&'static str, &'static str>> = LazyLock::new(|| {
-    let mut units = HashMap::new();
-    for line in TABLE.lines() {
-        let mut words = line.split_whitespace();
-        if let Some(name) = words.next() {
-            units.insert(name, name);
-            units.extend(words.map(|word| (word, name)));
-        }
-    }
-    units
-});
+/// Every word or sign for a unit, with the unit's canonical name.
+pub(super) fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    TABLE.lines().flat_map(|line| {
+        let name = line.split_whitespace().next().unwrap_or_default();
+        line.split_whitespace().map(move |word| (word, name))
+    })
+}
 
+/// A unit a line: its canonical name, then the other words for it.
 const TABLE: &str = "
 % percent percentage pct percents
 usd $ dollar dollars bucks

@@ -9,7 +9,7 @@ use super::{GuardCheck, GuardRefusal};
 /// Refuses when shared words have exchanged their roles.
 ///
 /// Fronting ("In Python, how do I ..."), lists in another order ("A and B", "B and A") and "X of Y" for "Y X" pass.
-pub(super) fn check(pair: &Alignment, refusals: &mut Vec<GuardRefusal>) {
+pub(super) fn check(pair: &Alignment<'_>, refusals: &mut Vec<GuardRefusal>) {
     if !pair.english {
         return foreign(pair, refusals);
     }
@@ -42,14 +42,14 @@ struct Shared {
     cached: Role,
 }
 
-fn shared(pair: &Alignment) -> Vec<Shared> {
-    let mut shared = Vec::with_capacity(pair.asked_roles.len());
-    for asked in &pair.asked_roles {
+fn shared(pair: &Alignment<'_>) -> Vec<Shared> {
+    let mut shared = Vec::with_capacity(pair.asked.roles.len());
+    for asked in &pair.asked.roles {
         let Some(at) = pair.asked_partner[asked.at].filter(|&at| pair.cached_partner[at] == Some(asked.at)) else {
             continue;
         };
-        if let Ok(found) = pair.cached_roles.binary_search_by_key(&at, |role| role.at) {
-            shared.push(Shared { asked: *asked, cached: pair.cached_roles[found] });
+        if let Ok(found) = pair.cached.roles.binary_search_by_key(&at, |role| role.at) {
+            shared.push(Shared { asked: *asked, cached: pair.cached.roles[found] });
         }
     }
     shared
@@ -68,7 +68,7 @@ fn exchanged(shared: &[Shared]) -> Option<(Shared, Shared)> {
 }
 
 /// A word that has the reverse label on the other side: "flights to Rome" and "flights from Rome".
-fn reversed(pair: &Alignment, shared: &[Shared]) -> Option<(Shared, Shared)> {
+fn reversed(pair: &Alignment<'_>, shared: &[Shared]) -> Option<(Shared, Shared)> {
     let is_doing = |word: &&Shared| {
         pair.asked.tokens[word.asked.at].key.ends_with("ing") || pair.cached.tokens[word.cached.at].key.ends_with("ing")
     };
@@ -80,7 +80,7 @@ fn reversed(pair: &Alignment, shared: &[Shared]) -> Option<(Shared, Shared)> {
 }
 
 /// "Was A beaten by B" and "Did A beat B": the passive keeps the order and turns the roles.
-fn passive_turned(pair: &Alignment) -> Option<(Shared, Shared)> {
+fn passive_turned(pair: &Alignment<'_>) -> Option<(Shared, Shared)> {
     let turned = |passive: Side<'_>, passive_roles: &[Role], active: Side<'_>, active_roles: &[Role]| {
         let by = passive_roles.iter().position(|role| role.label == "by").filter(|&by| by >= 2)?;
         let (subject, verb, agent) = (passive_roles[by - 2], passive_roles[by - 1], passive_roles[by]);
@@ -95,10 +95,10 @@ fn passive_turned(pair: &Alignment) -> Option<(Shared, Shared)> {
         if s < v && v < a { Some(((subject, role_at(s)?), (agent, role_at(a)?))) } else { None }
     };
     let (asked, cached) = (pair.asked_side(), pair.cached_side());
-    if let Some((subject, agent)) = turned(asked, &pair.asked_roles, cached, &pair.cached_roles) {
+    if let Some((subject, agent)) = turned(asked, &pair.asked.roles, cached, &pair.cached.roles) {
         return Some((Shared { asked: subject.0, cached: subject.1 }, Shared { asked: agent.0, cached: agent.1 }));
     }
-    let (subject, agent) = turned(cached, &pair.cached_roles, asked, &pair.asked_roles)?;
+    let (subject, agent) = turned(cached, &pair.cached.roles, asked, &pair.asked.roles)?;
     Some((Shared { asked: subject.1, cached: subject.0 }, Shared { asked: agent.1, cached: agent.0 }))
 }
 
@@ -107,7 +107,7 @@ fn is_participle(token: &Token) -> bool {
 }
 
 /// Words of one label in another order, unless moving a single word explains it.
-fn reordered(pair: &Alignment, shared: &[Shared]) -> Option<(Shared, Shared)> {
+fn reordered(pair: &Alignment<'_>, shared: &[Shared]) -> Option<(Shared, Shared)> {
     if shared.len() > MAX_ORDERED || unmatched(pair.asked_side()) > 1 || unmatched(pair.cached_side()) > 1 {
         return None;
     }
@@ -127,7 +127,7 @@ fn reordered(pair: &Alignment, shared: &[Shared]) -> Option<(Shared, Shared)> {
 }
 
 /// Whether a word stands directly before one shared word here and before another there: "bad boys" and "bad girls".
-fn modifies_another(pair: &Alignment, word: &Shared) -> bool {
+fn modifies_another(pair: &Alignment<'_>, word: &Shared) -> bool {
     let next = |tokens: &[Token], at: usize| {
         tokens.get(at + 1).filter(|next| next.class == Class::Content && next.kind == Kind::Word).map(|_| at + 1)
     };
@@ -144,7 +144,7 @@ fn unmatched(side: Side<'_>) -> usize {
 }
 
 /// Whether two words may change places: other labels, other clauses, other phrases of place and time, or a list.
-fn is_harmless(pair: &Alignment, first: &Shared, second: &Shared) -> bool {
+fn is_harmless(pair: &Alignment<'_>, first: &Shared, second: &Shared) -> bool {
     let other_clause = first.asked.clause != second.asked.clause || first.cached.clause != second.cached.clause;
     let other_label = first.asked.label != second.asked.label
         || first.cached.label != second.cached.label
@@ -170,7 +170,7 @@ fn is_list(tokens: &[Token], from: usize, to: usize) -> bool {
 }
 
 /// "Who beat A" and "Who did A beat".
-fn subject_and_object(pair: &Alignment, shared: &[Shared]) -> Option<(Shared, Shared)> {
+fn subject_and_object(pair: &Alignment<'_>, shared: &[Shared]) -> Option<(Shared, Shared)> {
     let asks_object = |side: Side<'_>| {
         let mut tokens = side.tokens();
         let (_, first) = tokens.next()?;
@@ -187,7 +187,7 @@ fn subject_and_object(pair: &Alignment, shared: &[Shared]) -> Option<(Shared, Sh
 }
 
 /// Without a stop list: the same tokens with more than one of them moved.
-fn foreign(pair: &Alignment, refusals: &mut Vec<GuardRefusal>) {
+fn foreign(pair: &Alignment<'_>, refusals: &mut Vec<GuardRefusal>) {
     let order: Option<Vec<usize>> = pair.asked_side().tokens().map(|(at, _)| pair.asked_partner[at]).collect();
     let Some(order) =
         order.filter(|order| order.len() <= MAX_ORDERED && pair.cached_side().tokens().count() == order.len())
@@ -201,7 +201,7 @@ fn foreign(pair: &Alignment, refusals: &mut Vec<GuardRefusal>) {
     let Some(&(i, j)) = inverted.first() else { return };
     let explains = |word: usize| inverted.iter().all(|&(a, b)| a == word || b == word);
     if !explains(i) && !explains(j) {
-        let texts = |side: Side<'_>| side.tokens().map(|(_, token)| token.text.clone()).collect::<Vec<_>>().join(" ");
+        let texts = |side: Side<'_>| side.tokens().map(|(_, token)| &*token.text).collect::<Vec<_>>().join(" ");
         refusals.push(GuardRefusal {
             check: GuardCheck::WordOrder,
             asked: texts(pair.asked_side()),

@@ -38,7 +38,7 @@ pub use error::{BoxError, Error, Result};
 pub use filter::{Condition, Field, Filter, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH, MAX_IN_VALUES};
 pub use fusion::{FusionStrategy, Weights};
 pub use manager::{
-    Answer, AnswerError, ComputedAnswer, Draft, NewAnswer, Question, RememberRequest, TieredMemoryManager,
+    Answer, AnswerError, AnswerRequest, ComputedAnswer, Draft, NewAnswer, RememberRequest, TieredMemoryManager,
 };
 pub use memory::{ContentHash, EmbeddedMemory, Memory, MemoryId, MemoryKind, Metadata, Origin, Tier, Writer};
 pub use recall::{Degradation, Explanation, RecallReport, RecallRequest, Recalled};

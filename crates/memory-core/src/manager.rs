@@ -27,7 +27,7 @@ mod answer;
 mod builder;
 mod draft;
 
-pub use answer::{Answer, AnswerError, ComputedAnswer, DEFAULT_FILL_LEASE, NewAnswer, Question};
+pub use answer::{Answer, AnswerError, AnswerRequest, ComputedAnswer, DEFAULT_FILL_LEASE, NewAnswer};
 pub use builder::TieredMemoryManagerBuilder;
 pub use draft::{Draft, RememberRequest};
 

@@ -19,7 +19,7 @@ pub const DEFAULT_FILL_LEASE: Duration = Duration::from_secs(30);
 
 /// A prompt that is to be answered.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Question {
+pub struct AnswerRequest {
     /// Whose answer.
     pub scope: Scope,
     /// The prompt.
@@ -148,12 +148,16 @@ impl TieredMemoryManager {
     ///
     /// # Errors
     /// [`AnswerError::Memory`] for a question that is not acceptable, [`AnswerError::Compute`] with what `compute` gave.
-    pub async fn answer<E, F>(&self, question: Question, compute: impl FnOnce() -> F) -> Result<Answer, AnswerError<E>>
+    pub async fn answer<E, F>(
+        &self,
+        question: AnswerRequest,
+        compute: impl FnOnce() -> F,
+    ) -> Result<Answer, AnswerError<E>>
     where
         F: Future<Output = Result<NewAnswer, E>>,
     {
         let generation = self.flights.generation.load(Ordering::SeqCst);
-        let Question { scope, prompt, fingerprint, policy } = question;
+        let AnswerRequest { scope, prompt, fingerprint, policy } = question;
         let policy = policy.unwrap_or(self.cache_policy);
         let mut request = CacheRequest { scope, prompt, fingerprint, embedding: None, policy };
         let is_there = match self.look_up_exact(&request).await? {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use memory_core::{
-    Answer, AnswerError, InvalidateRequest, InvalidateSelection, NewAnswer, Question, Scope, TieredMemoryManager,
+    Answer, AnswerError, AnswerRequest, InvalidateRequest, InvalidateSelection, NewAnswer, Scope, TieredMemoryManager,
 };
 use tokio::sync::Semaphore;
 
@@ -110,6 +110,7 @@ type Asking = tokio::task::JoinHandle<Result<Answer, AnswerError<std::io::Error>
 
 fn ask(manager: &TieredMemoryManager, scope: &Scope, model: &Arc<Model>) -> Asking {
     let (manager, model) = (manager.clone(), model.clone());
-    let question = Question { scope: scope.clone(), prompt: PROMPT.into(), fingerprint: fingerprint(), policy: None };
+    let question =
+        AnswerRequest { scope: scope.clone(), prompt: PROMPT.into(), fingerprint: fingerprint(), policy: None };
     tokio::spawn(async move { manager.answer(question, || model.answer()).await })
 }

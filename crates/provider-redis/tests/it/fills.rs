@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use embedders::StaticEmbedder;
-use memory_core::{Embedder, NewAnswer, Question, SemanticCache, TieredMemoryManager};
+use memory_core::{AnswerRequest, Embedder, NewAnswer, SemanticCache, TieredMemoryManager};
 use memory_testkit::make;
 use provider_embedded::{EmbeddedConfig, EmbeddedProvider};
 use provider_redis::{IndexSchema, RedisSemanticCacheProvider};
@@ -42,7 +42,7 @@ async fn one_of_many_processes_computes_the_answer() {
         for _ in 0..ASKING {
             let (manager, computed) = (manager.clone(), computed.clone());
             asking.spawn(async move {
-                let question = Question {
+                let question = AnswerRequest {
                     scope: make::user("acme", "ann"),
                     prompt: "What does the report say?".into(),
                     fingerprint: fingerprint(),

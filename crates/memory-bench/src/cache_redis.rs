@@ -313,7 +313,7 @@ impl Bench {
 
     fn request(&self, prompt: String, embedding: Option<Embedding>) -> CacheRequest {
         let policy = self.cache.policy();
-        CacheRequest { scope: self.scope.clone(), prompt, fingerprint: fingerprint(), embedding, policy }
+        CacheRequest { scope: self.scope.clone(), prompt, fingerprint: fingerprint(), embedding, policy, filter: None }
     }
 
     /// Seconds of processor time that Redis has used.

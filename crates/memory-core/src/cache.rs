@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::guard::{GuardRefusal, Prepared};
-use crate::{Embedding, Error, MemoryId, Metadata, Result, Scope, Timestamp};
+use crate::{Embedding, Error, Filter, MemoryId, Metadata, Result, Scope, Timestamp};
 
 /// The longest prompt, in bytes.
 pub const MAX_PROMPT_BYTES: usize = 64 * 1024;
@@ -31,6 +31,7 @@ pub const MAX_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 ///   expired entry is never returned.
 /// - One entry for each (scope, fingerprint, space, normalised prompt): a later `store` takes the former's place.
 /// - An answer does not outlive a memory it depends on: it expires with the first of them, where the cache knows them.
+/// - `a_filter_narrows_what_answers`: an exact or semantic hit, and an entry named as near, matches the request's filter.
 /// - `lookup` never changes an answer. An outage of the cache is a [retryable](Error::is_retryable) error, which
 ///   [`TieredMemoryManager`](crate::TieredMemoryManager) treats as a miss.
 #[async_trait]
@@ -157,6 +158,16 @@ pub struct CacheRequest {
     pub embedding: Option<Embedding>,
     /// What a semantic hit must pass.
     pub policy: CachePolicy,
+    /// What the entry's metadata must match, of an exact hit too. Only `metadata.<key>` can be asked for.
+    pub filter: Option<Filter>,
+}
+
+impl CacheRequest {
+    /// Whether an entry with this metadata may answer.
+    #[must_use]
+    pub fn admits(&self, metadata: &Metadata) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.matches_metadata(metadata))
+    }
 }
 
 /// What a semantic hit must pass.
@@ -410,7 +421,7 @@ pub fn validate_request(request: &CacheRequest) -> Result<()> {
     if !(-1.0..=1.0).contains(&request.policy.threshold) {
         return Err(Error::invalid("threshold", request.policy.threshold, "-1.0 to 1.0, a cosine similarity"));
     }
-    Ok(())
+    request.filter.as_ref().map_or(Ok(()), Filter::expect_metadata_only)
 }
 
 #[cfg(test)]

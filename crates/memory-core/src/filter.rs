@@ -18,7 +18,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::{Error, Memory, Result, Timestamp};
+use crate::{Error, Memory, Metadata, Result, Timestamp};
 
 /// The deepest nesting of a filter.
 pub const MAX_FILTER_DEPTH: usize = 16;
@@ -115,11 +115,37 @@ impl Filter {
     /// the same answer.
     #[must_use]
     pub fn matches(&self, memory: &Memory) -> bool {
+        self.holds(&|field| field.read(memory))
+    }
+
+    /// Whether metadata alone matches, as of a cache entry, which has no other field: those count as absent.
+    #[must_use]
+    pub fn matches_metadata(&self, metadata: &Metadata) -> bool {
+        self.holds(&|field| match field {
+            Field::Metadata(path) => Read::at(metadata, path),
+            _ => Read::Absent,
+        })
+    }
+
+    /// Checks that only `metadata.<key>` is asked for.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], naming the first field that is none.
+    pub fn expect_metadata_only(&self) -> Result<()> {
         match self {
-            Self::And(all) => all.iter().all(|filter| filter.matches(memory)),
-            Self::Or(any) => any.iter().any(|filter| filter.matches(memory)),
-            Self::Not(inner) => !inner.matches(memory),
-            Self::Is(field, condition) => condition.holds(&field.read(memory)),
+            Self::And(filters) | Self::Or(filters) => filters.iter().try_for_each(Self::expect_metadata_only),
+            Self::Not(inner) => inner.expect_metadata_only(),
+            Self::Is(Field::Metadata(_), _) => Ok(()),
+            Self::Is(field, _) => Err(Error::invalid("filter", field, "metadata.<key>, and, or, not")),
+        }
+    }
+
+    fn holds<'a>(&self, read: &impl Fn(&Field) -> Read<'a>) -> bool {
+        match self {
+            Self::And(all) => all.iter().all(|filter| filter.holds(read)),
+            Self::Or(any) => any.iter().any(|filter| filter.holds(read)),
+            Self::Not(inner) => !inner.holds(read),
+            Self::Is(field, condition) => condition.holds(&read(field)),
         }
     }
 }
@@ -169,18 +195,7 @@ impl Field {
             Self::ValidTo => time(memory.valid_to),
             Self::RecordedAt => time(Some(memory.recorded_at)),
             Self::ExpiresAt => time(memory.expires_at),
-            Self::Metadata(path) => {
-                let mut value = memory.metadata.get(&path[0]);
-                for key in &path[1..] {
-                    value = value.and_then(|value| value.get(key));
-                }
-                match value {
-                    None | Some(Value::Null) => Read::Absent,
-                    Some(Value::String(text)) => Read::Text(text),
-                    Some(Value::Number(number)) => number.as_f64().map_or(Read::Absent, Read::Number),
-                    Some(other) => Read::Json(other),
-                }
-            }
+            Self::Metadata(path) => Read::at(&memory.metadata, path),
         }
     }
 }
@@ -204,13 +219,29 @@ impl fmt::Display for Field {
     }
 }
 
-/// A field's value, borrowed from the memory.
+/// A field's value, borrowed from where it is.
 enum Read<'a> {
     Absent,
     Text(&'a str),
     Number(f64),
     Time(Timestamp),
     Json(&'a Value),
+}
+
+impl<'a> Read<'a> {
+    fn at(metadata: &'a Metadata, path: &[String]) -> Self {
+        let mut keys = path.iter();
+        let mut value = keys.next().and_then(|key| metadata.get(key));
+        for key in keys {
+            value = value.and_then(|value| value.get(key));
+        }
+        match value {
+            None | Some(Value::Null) => Self::Absent,
+            Some(Value::String(text)) => Self::Text(text),
+            Some(Value::Number(number)) => number.as_f64().map_or(Self::Absent, Self::Number),
+            Some(other) => Self::Json(other),
+        }
+    }
 }
 
 impl Condition {

@@ -337,8 +337,14 @@ impl TieredMemoryManager {
         policy: Option<CachePolicy>,
     ) -> Result<CacheLookup> {
         let policy = policy.unwrap_or(self.cache_policy);
-        let mut request =
-            CacheRequest { scope: scope.clone(), prompt: prompt.to_owned(), fingerprint, embedding: None, policy };
+        let mut request = CacheRequest {
+            scope: scope.clone(),
+            prompt: prompt.to_owned(),
+            fingerprint,
+            embedding: None,
+            policy,
+            filter: None,
+        };
         match self.look_up_exact(&request).await? {
             Some(CacheLookup::Miss(_)) => self.look_up_by_meaning(&mut request).await,
             Some(hit) => Ok(hit),

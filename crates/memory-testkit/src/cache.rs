@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use memory_core::{
-    CacheHit, CacheLookup, CacheMode, CachePolicy, CacheRequest, Clock as _, Compatibility, Embedding, Fingerprint,
-    HitKind, InvalidateRequest, InvalidateSelection, MemoryId, Metadata, NewCacheEntry, Refused, Scope, SemanticCache,
+    CacheHit, CacheLookup, CacheMode, CachePolicy, CacheRequest, Clock as _, Compatibility, Embedding, Error, Filter,
+    Fingerprint, HitKind, InvalidateRequest, InvalidateSelection, MemoryId, Metadata, NewCacheEntry, Refused, Scope,
+    SemanticCache,
 };
 use serde_json::json;
 
@@ -314,6 +315,56 @@ pub async fn hostile_text_is_only_text(fixture: &dyn CacheFixture) {
     hit(&*cache, &request(&bystander, PROMPT)).await;
 }
 
+/// An entry whose metadata does not match the request's filter neither answers, by the exact prompt or by meaning, nor is
+/// named as near, and a farther one that matches is served in its place.
+pub async fn a_filter_narrows_what_answers(fixture: &dyn CacheFixture) {
+    let cache = fixture.open().await;
+    let scope = make::user("acme", "ann");
+    let asked = make::embedding_near(&vector(fixture, 1), 0.99, 11);
+    for (prompt, similarity, metadata) in [
+        (PROMPT, 1.0, json!({"product": "web", "version": 2, "tags": ["a", "b"]})),
+        (NEAR, 0.97, json!({"product": "app", "version": 3.5})),
+        ("How might I reset my password?", 0.93, json!({"product": "desk", "version": "2"})),
+    ] {
+        let serde_json::Value::Object(metadata) = metadata else { unreachable!("an object") };
+        let embedding = Some(make::embedding_near(&asked, similarity, 7));
+        cache.store(NewCacheEntry { metadata, embedding, ..entry(&scope, prompt, prompt) }).await.expect("store");
+    }
+    let with = |filter: serde_json::Value| CacheRequest {
+        embedding: Some(asked.clone()),
+        filter: Some(Filter::from_json(&filter).expect("a filter")),
+        ..request(&scope, PROMPT)
+    };
+    for (filter, prompt, kind) in [
+        (json!({}), PROMPT, HitKind::Exact),
+        (json!({"metadata.product": "web"}), PROMPT, HitKind::Exact),
+        (json!({"metadata.tags": {"contains": "b"}, "metadata.version": {"gte": 2}}), PROMPT, HitKind::Exact),
+        (json!({"metadata.product": {"ne": "web"}}), NEAR, HitKind::Semantic),
+        (json!({"metadata.version": {"gt": 2}}), NEAR, HitKind::Semantic),
+        (json!({"metadata.tags": {"exists": false}}), NEAR, HitKind::Semantic),
+        (json!({"metadata.product": {"contains": "esk"}}), "How might I reset my password?", HitKind::Semantic),
+        (json!({"metadata.version": {"in": ["2", 7]}}), "How might I reset my password?", HitKind::Semantic),
+        (json!({"not": {"metadata.version": {"gt": 0}}}), "How might I reset my password?", HitKind::Semantic),
+        (
+            json!({"or": [{"metadata.version": 3.5}, {"metadata.product": "desk"}], "metadata.product": "desk"}),
+            "How might I reset my password?",
+            HitKind::Semantic,
+        ),
+    ] {
+        let hit = hit(&*cache, &with(filter.clone())).await;
+        assert_eq!((hit.entry.prompt.as_str(), hit.kind), (prompt, kind), "{filter}");
+    }
+    for filter in [json!({"metadata.product": "Web"}), json!({"metadata.version": "3.5"}), json!({"or": []})] {
+        let mut request = with(filter.clone());
+        assert_eq!(cache.lookup(&request).await.expect("lookup"), CacheLookup::Miss(None), "{filter}");
+        request.embedding = None;
+        assert_eq!(cache.lookup(&request).await.expect("lookup"), CacheLookup::Miss(None), "{filter}");
+    }
+    let error =
+        cache.lookup(&with(json!({"metadata.product": "web", "kind": "semantic"}))).await.expect_err("a memory's");
+    assert!(matches!(&error, Error::Invalid { .. }) && error.to_string().contains("kind"), "{error}");
+}
+
 fn fingerprint() -> Fingerprint {
     Compatibility { model: Some("a-model".into()), ..Compatibility::default() }.fingerprint()
 }
@@ -349,6 +400,7 @@ fn request(scope: &Scope, prompt: &str) -> CacheRequest {
         fingerprint: fingerprint(),
         embedding: None,
         policy: GUARDED,
+        filter: None,
     }
 }
 

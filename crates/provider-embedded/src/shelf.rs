@@ -6,8 +6,8 @@ use std::sync::Arc;
 use memory_core::arena::VectorArena;
 use memory_core::cache::Question;
 use memory_core::{
-    CacheEntryId, CacheRequest, Embedding, EmbeddingSpace, Fingerprint, HitKind, NearMiss, Refused, Scope, Timestamp,
-    text,
+    CacheEntryId, CacheRequest, Embedding, EmbeddingSpace, Fingerprint, HitKind, Metadata, NearMiss, Refused, Scope,
+    Timestamp, text,
 };
 
 /// How many of the nearest entries are tried: the guard may refuse the first and let the second pass.
@@ -33,6 +33,7 @@ pub(crate) struct NewShelfEntry {
     pub id: CacheEntryId,
     pub prompt_key: [u8; 32],
     pub prompt: Arc<str>,
+    pub metadata: Metadata,
     pub expires_at: Timestamp,
     pub embedding: Option<Embedding>,
 }
@@ -51,6 +52,7 @@ struct ShelfEntry {
     id: CacheEntryId,
     prompt_key: [u8; 32],
     prompt: Arc<str>,
+    metadata: Metadata,
     expires_at: Timestamp,
 }
 
@@ -68,7 +70,7 @@ impl Shelf {
 
     /// Puts an entry in and gives its place.
     pub(crate) fn put(&mut self, new: NewShelfEntry) -> usize {
-        let NewShelfEntry { id, prompt_key, prompt, expires_at, embedding } = new;
+        let NewShelfEntry { id, prompt_key, prompt, metadata, expires_at, embedding } = new;
         if let Some(&former) = self.exact.get(&prompt_key) {
             self.empty_place(former);
         }
@@ -77,7 +79,7 @@ impl Shelf {
             self.entries.len() - 1
         });
         self.exact.insert(prompt_key, place);
-        self.entries[place] = Some(ShelfEntry { id, prompt_key, prompt, expires_at });
+        self.entries[place] = Some(ShelfEntry { id, prompt_key, prompt, metadata, expires_at });
         if let Some(embedding) = embedding {
             let known = self.spaces.iter().position(|(space, _)| space == embedding.space());
             let space = known.unwrap_or_else(|| {
@@ -111,11 +113,13 @@ impl Shelf {
         self.empty.push(place);
     }
 
-    /// The entry to serve, leaving out those in `gone`: the exact prompt's, else the nearest that [`Question::decide`] lets pass.
+    /// The entry to serve, leaving out those in `gone` and those that the request's filter does not match: the exact
+    /// prompt's, else the nearest that [`Question::decide`] lets pass.
     pub(crate) fn find(&self, request: &CacheRequest, now: Timestamp, gone: &HashSet<CacheEntryId>) -> Found {
         let standing = |place: usize| {
             let entry = self.entries[place].as_ref()?;
-            (entry.expires_at > now && !gone.contains(&entry.id)).then_some(entry)
+            let stands = entry.expires_at > now && !gone.contains(&entry.id) && request.admits(&entry.metadata);
+            stands.then_some(entry)
         };
         let exact = self.exact.get(&prompt_key(&request.prompt));
         if let Some(entry) = exact.and_then(|&place| standing(place)) {

@@ -9,7 +9,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use crate::error::{backend, damaged};
-use crate::rows::{ReadResult, Spaces, embedding, get, micros, read_spaces, scope, time};
+use crate::rows::{ReadResult, Spaces, embedding, get, metadata, micros, read_spaces, scope, time};
 use crate::shelf::{NewShelfEntry, Shelf, ShelfKey};
 use crate::sql;
 
@@ -132,8 +132,9 @@ fn read_shelf_entry(tenant: &str, row: &SqliteRow, spaces: &Spaces) -> ReadResul
         id: CacheEntryId(get(row, 0)?),
         prompt_key: get::<&[u8]>(row, 5)?.try_into()?,
         prompt: get::<&str>(row, 6)?.into(),
-        expires_at: time(get(row, 7)?)?,
-        embedding: embedding(get(row, 8)?, get(row, 9)?, spaces)?,
+        metadata: metadata(get(row, 7)?)?,
+        expires_at: time(get(row, 8)?)?,
+        embedding: embedding(get(row, 9)?, get(row, 10)?, spaces)?,
     };
     Ok((ShelfKey { scope, fingerprint: Fingerprint(get::<&[u8]>(row, 4)?.try_into()?) }, entry))
 }

@@ -126,7 +126,8 @@ pub(crate) const ENTRY_BY_ID: &str = "\
     SELECT prompt, response, depends_on, tags, metadata, created_at, expires_at, sliding_ttl \
     FROM cache_entry WHERE id = ?";
 pub(crate) const ENTRIES_OF_TENANT: &str = "\
-    SELECT id, user, agent, session, fingerprint, prompt_key, prompt, expires_at, space, vector FROM cache_entry \
+    SELECT id, user, agent, session, fingerprint, prompt_key, prompt, metadata, expires_at, space, vector \
+    FROM cache_entry \
     WHERE tenant = ?1 AND expires_at > ?2";
 pub(crate) const COUNT_ENTRIES: &str = "SELECT COUNT(*) FROM cache_entry WHERE tenant = ? AND expires_at > ?";
 

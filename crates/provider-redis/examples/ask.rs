@@ -47,6 +47,7 @@ async fn main() -> memory_core::Result<()> {
             fingerprint,
             embedding: embed(asked).await?,
             policy: cache.policy(),
+            filter: None,
         };
         match cache.lookup(&request).await? {
             CacheLookup::Hit(hit) => {

@@ -121,6 +121,7 @@ impl RedisSemanticCacheProvider {
                 && let Some(repeat) = inner.repeats.get(place, state, asked)
                 && repeat.document.stands(&request.scope, request.fingerprint, now)
                 && !repeat.document.entry.is_due_to_slide(now)
+                && request.admits(&repeat.document.entry.metadata)
             {
                 return Ok(hit(repeat.document.entry.clone(), HitKind::Exact, 1.0, now));
             }
@@ -303,7 +304,10 @@ impl RedisSemanticCacheProvider {
     /// The entry, if it may answer this request. What cannot be read is not served.
     fn standing(&self, request: &CacheRequest, now: Timestamp, json: &[u8]) -> Option<Box<Document>> {
         match Document::read(json) {
-            Ok(document) => document.stands(&request.scope, request.fingerprint, now).then(|| Box::new(document)),
+            Ok(document) => {
+                let stands = document.stands(&request.scope, request.fingerprint, now);
+                (stands && request.admits(&document.entry.metadata)).then(|| Box::new(document))
+            }
             Err(error) => {
                 warn!(error = &error as &dyn std::error::Error, "an entry in redis is damaged and is not served");
                 None

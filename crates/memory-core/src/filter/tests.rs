@@ -154,3 +154,19 @@ proptest! {
         let _ = Filter::from_json(&json!({ key: value }));
     }
 }
+
+#[test]
+fn metadata_alone_is_matched_as_in_a_memory() {
+    let memory = memory();
+    for filter in [
+        json!({"metadata.stars": {"gt": 3}, "metadata.trip.city": "Lisbon"}),
+        json!({"metadata.none": {"exists": true}}),
+        json!({"not": {"metadata.tags": {"contains": 2.0}}}),
+    ] {
+        let filter = Filter::from_json(&filter).unwrap();
+        filter.expect_metadata_only().unwrap();
+        assert_eq!(filter.matches_metadata(&memory.metadata), filter.matches(&memory), "{filter:?}");
+    }
+    let of_a_memory = Filter::from_json(&json!({"or": [{"metadata.a": 1}, {"not": {"actor": "Ann"}}]})).unwrap();
+    insta::assert_snapshot!(of_a_memory.expect_metadata_only().unwrap_err(), @"filter: given actor, allowed: metadata.<key>, and, or, not");
+}

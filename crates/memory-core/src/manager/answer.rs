@@ -159,7 +159,7 @@ impl TieredMemoryManager {
         let generation = self.flights.generation.load(Ordering::SeqCst);
         let AnswerRequest { scope, prompt, fingerprint, policy } = question;
         let policy = policy.unwrap_or(self.cache_policy);
-        let mut request = CacheRequest { scope, prompt, fingerprint, embedding: None, policy };
+        let mut request = CacheRequest { scope, prompt, fingerprint, embedding: None, policy, filter: None };
         let is_there = match self.look_up_exact(&request).await? {
             Some(CacheLookup::Hit(hit)) => return Ok(Answer::Cached(hit)),
             cache => cache.is_some(),

@@ -65,11 +65,9 @@ impl Transaction<'_> {
         }
         self.progress.cache_entries += 1;
         let prompt: Arc<str> = entry.prompt.as_str().into();
-        let embedding = entry.embedding.clone();
-        self.shelf_changed(
-            tenant,
-            ShelfChange::Put(key, Box::new(NewShelfEntry { id, prompt_key, prompt, expires_at, embedding })),
-        );
+        let (metadata, embedding) = (entry.metadata.clone(), entry.embedding.clone());
+        let new = NewShelfEntry { id, prompt_key, prompt, metadata, expires_at, embedding };
+        self.shelf_changed(tenant, ShelfChange::Put(key, Box::new(new)));
         self.make_room(id).await?;
         Ok(id)
     }

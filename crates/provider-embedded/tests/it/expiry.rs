@@ -38,8 +38,14 @@ async fn an_answer_expires_with_the_first_memory_it_used() {
     let is_hit = async |prompt: &str| {
         let policy = CachePolicy { threshold: 0.9, mode: CacheMode::Guarded };
         let fingerprint = Fingerprint([0; 32]);
-        let request =
-            CacheRequest { scope: scope.clone(), prompt: prompt.into(), fingerprint, embedding: None, policy };
+        let request = CacheRequest {
+            scope: scope.clone(),
+            prompt: prompt.into(),
+            fingerprint,
+            embedding: None,
+            policy,
+            filter: None,
+        };
         matches!(store.lookup(&request).await.expect("lookup"), CacheLookup::Hit(_))
     };
     home.clock.advance(Duration::from_secs(59));

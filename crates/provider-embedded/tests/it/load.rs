@@ -189,6 +189,7 @@ async fn is_hit(store: &EmbeddedProvider, scope: &Scope, prompt: &str) -> bool {
         fingerprint: Fingerprint([1; 32]),
         embedding: None,
         policy: CachePolicy { threshold: 0.9, mode: CacheMode::Guarded },
+        filter: None,
     };
     matches!(store.lookup(&request).await.expect("lookup"), CacheLookup::Hit(_))
 }

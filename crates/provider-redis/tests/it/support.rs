@@ -100,6 +100,7 @@ pub fn request(scope: &Scope, prompt: &str, near: Option<u64>) -> CacheRequest {
         fingerprint: fingerprint(),
         embedding: near.map(|seed| make::embedding_near(&vector(seed), 0.95, 7)),
         policy: THRESHOLD_ONLY,
+        filter: None,
     }
 }
 

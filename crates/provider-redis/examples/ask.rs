@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use embedders::StaticEmbedder;
 use memory_core::{
-    CacheLookup, CacheRequest, Compatibility, Embedder as _, Metadata, NewCacheEntry, Purpose, Scope,
+    CacheLookup, CacheRequest, Compatibility, Embedder as _, Filter, Metadata, NewCacheEntry, Purpose, Scope,
     SemanticCache as _,
 };
 use provider_redis::{RedisConfig, RedisSemanticCacheProvider};
+use serde_json::json;
 
 #[tokio::main]
 async fn main() -> memory_core::Result<()> {
@@ -30,7 +31,7 @@ async fn main() -> memory_core::Result<()> {
             embedding: embed(prompt).await?,
             depends_on: Vec::new(),
             tags: vec!["help".into()],
-            metadata: Metadata::new(),
+            metadata: Metadata::from_iter([("product".to_owned(), "app".into())]),
             ttl: cache.ttl(),
             sliding: false,
         })
@@ -47,7 +48,8 @@ async fn main() -> memory_core::Result<()> {
             fingerprint,
             embedding: embed(asked).await?,
             policy: cache.policy(),
-            filter: None,
+            // Only answers that were filed for the app.
+            filter: Some(Filter::from_json(&json!({"metadata.product": "app"}))?),
         };
         match cache.lookup(&request).await? {
             CacheLookup::Hit(hit) => {

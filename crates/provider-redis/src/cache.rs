@@ -1,5 +1,6 @@
 //! [`SemanticCache`]: the tenant's state, the exact key and the search in one write, the decision by the core.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -14,9 +15,12 @@ use uuid::Uuid;
 
 use crate::entry::{Apart, Document};
 use crate::error::damaged;
-use crate::keys::{Epoch, Group, Keys};
+use crate::filter::prefilter;
+use crate::index::Live;
+use crate::keys::{Epoch, Group, Keys, Shard};
 use crate::provider::{Guarded, RedisSemanticCacheProvider};
 use crate::query::{self, exact, nearest, read_nearest, read_state};
+use crate::schema::IndexSchema;
 use crate::tenants::{State, Tenant};
 
 /// The least similarity of an entry that a miss names as near.
@@ -35,6 +39,15 @@ struct Answers {
     exact: Option<Vec<u8>>,
     /// What the search found or why it did not; none when there was no vector to search with.
     search: Option<Result<Value, RedisError>>,
+}
+
+/// An entry as it was filed.
+struct Filed {
+    id: CacheEntryId,
+    /// In which epoch the tenant is by then.
+    now_epoch: Option<Epoch>,
+    /// What it was filed for, if the index was another by then.
+    outdated: Option<Arc<Live>>,
 }
 
 #[async_trait]
@@ -61,9 +74,16 @@ impl SemanticCache for RedisSemanticCacheProvider {
             None => self.first_epoch(&entry.scope, &tenant).await?,
         };
         loop {
-            let (id, now_epoch) = self.file(&entry, &tenant, epoch).await?;
+            let Filed { id, now_epoch, outdated } = self.file(&entry, &tenant, epoch).await?;
             match now_epoch {
-                Some(now_epoch) if now_epoch == epoch => return Ok(id),
+                Some(now_epoch) if now_epoch == epoch => {
+                    let Some(live) = outdated else { return Ok(id) };
+                    // A rebuild of the index began or ended: it is filed once more, so that the other one finds it.
+                    let shard = self.inner.keys.shard(entry.scope.tenant_name());
+                    if !self.has_changed("store", self.inner.config.write_deadline, shard, &live).await? {
+                        return Ok(id);
+                    }
+                }
                 // The cache of the tenant was emptied meanwhile: filed under the former epoch, nobody would find it.
                 Some(now_epoch) => epoch = now_epoch,
                 None => epoch = self.first_epoch(&entry.scope, &tenant).await?,
@@ -126,11 +146,18 @@ impl RedisSemanticCacheProvider {
                 return Ok(hit(repeat.document.entry.clone(), HitKind::Exact, 1.0, now));
             }
             let key = inner.keys.entry(place);
-            let answers = self.ask(request, &group, &key, now).await?;
+            let live = inner.indexes.live(group.shard);
+            let answers = self.ask(request, &group, &key, &live.schema, now).await?;
             let state = answers.state;
             tenant.learn(asked, state);
             epoch = state.map(|state| state.epoch);
             let Some(state) = state.filter(|state| state.epoch == known) else { continue };
+            // Its vectors may be of another type since a moment ago.
+            if matches!(answers.search, Some(Err(_)))
+                && self.has_changed("lookup", inner.config.deadline, group.shard, &live).await.unwrap_or(false)
+            {
+                continue;
+            }
             let (mut document, kind, similarity, key) = match self.judge(request, now, key, answers)? {
                 Look::Miss(near) => return Ok(CacheLookup::Miss(near)),
                 Look::Serve { document, kind, similarity, key } => (document, kind, similarity, key),
@@ -153,7 +180,14 @@ impl RedisSemanticCacheProvider {
     }
 
     /// One round trip: the tenant's state, then the exact entry and, when the request has a vector, the nearest ones.
-    async fn ask(&self, request: &CacheRequest, group: &Group, key: &str, now: Timestamp) -> Result<Answers> {
+    async fn ask(
+        &self,
+        request: &CacheRequest,
+        group: &Group,
+        key: &str,
+        schema: &IndexSchema,
+        now: Timestamp,
+    ) -> Result<Answers> {
         let inner = &*self.inner;
         let limit = inner.config.deadline;
         let mut pipeline = redis::pipe();
@@ -162,7 +196,10 @@ impl RedisSemanticCacheProvider {
         if let Some(embedding) = &request.embedding {
             let index = inner.keys.index(group.shard);
             let timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-            pipeline.add_command(nearest(&index, &group.tag, &inner.schema.vector, embedding, now, timeout_ms));
+            let terms = self.capabilities().filter_terms();
+            let narrowed = request.filter.as_ref().map(|filter| prefilter(filter, schema, terms)).unwrap_or_default();
+            let search = nearest(&index, &group.tag, &schema.vector, embedding, &narrowed, now, timeout_ms);
+            pipeline.add_command(search);
         }
         let answers = self.call("lookup", limit, Guarded::Yes, async |mut connection| {
             let answers: Vec<Result<Value, RedisError>> = pipeline.query_async(&mut connection).await?;
@@ -213,13 +250,16 @@ impl RedisSemanticCacheProvider {
         state.map(|state| state.epoch).ok_or_else(|| damaged("store", "an epoch that was just set is not there"))
     }
 
-    /// Files an entry in an epoch, and says in which epoch the tenant is by then.
-    async fn file(
-        &self,
-        entry: &NewCacheEntry,
-        tenant: &Tenant,
-        epoch: Epoch,
-    ) -> Result<(CacheEntryId, Option<Epoch>)> {
+    /// Learns what the index is by now, and whether it is another than this.
+    async fn has_changed(&self, operation: &'static str, limit: Duration, shard: Shard, from: &Live) -> Result<bool> {
+        let indexes = self.inner.indexes.clone();
+        let follow = async |mut connection| indexes.follow(&mut connection, shard).await;
+        self.call(operation, limit, Guarded::No, follow).await?;
+        Ok(*self.inner.indexes.live(shard) != *from)
+    }
+
+    /// Files an entry in an epoch.
+    async fn file(&self, entry: &NewCacheEntry, tenant: &Tenant, epoch: Epoch) -> Result<Filed> {
         let inner = &*self.inner;
         let id = CacheEntryId(Uuid::now_v7());
         let group = inner.keys.group(&entry.scope, entry.fingerprint, epoch);
@@ -227,26 +267,32 @@ impl RedisSemanticCacheProvider {
         let key = inner.keys.entry(place);
         let tenant_key = inner.keys.tenant(group.shard, entry.scope.tenant_name());
         let document = Document::new(entry, id, self.now());
+        let live = inner.indexes.live(group.shard);
         let repeat = inner.repeats.is_on().then(|| document.clone());
         let mut pipeline = redis::pipe();
         pipeline.atomic().add_command(query::state(&tenant_key));
-        document
-            .store(&mut pipeline, entry, &key, &group, epoch, &inner.schema)
-            .map_err(|error| damaged("store", error))?;
+        document.store(&mut pipeline, entry, &key, &group, epoch, &live).map_err(|error| damaged("store", error))?;
+        let mark_key = inner.indexes.mark_key(group.shard);
+        if let Some(mark_key) = &mark_key {
+            pipeline.cmd("GET").arg(mark_key);
+        }
         let asked = Instant::now();
         let answer = self.call("store", inner.config.write_deadline, Guarded::Yes, async |mut connection| {
-            pipeline.query_async::<(Value, u64)>(&mut connection).await
+            pipeline.query_async::<Vec<Value>>(&mut connection).await
         });
-        let (state, former) = answer.await?;
-        let state = read_state(Some(&state)).map_err(|error| damaged("store", error))?;
+        let mut answer = answer.await?.into_iter();
+        let (state, former, mark) = (answer.next(), answer.next(), answer.next());
+        let state = read_state(state.as_ref()).map_err(|error| damaged("store", error))?;
         tenant.learn(asked, state);
         if let (Some(repeat), Some(state)) = (repeat, state.filter(|state| state.epoch == epoch)) {
             inner.repeats.put(place, repeat, state, asked);
         }
-        if former > 0 {
+        if matches!(former, Some(Value::Int(1..))) {
             self.tell_of_change(tenant_key);
         }
-        Ok((id, state.map(|state| state.epoch)))
+        let is_current = mark_key.is_none() || live.is_current(mark.as_ref().and_then(query::text));
+        let outdated = (!is_current).then_some(live);
+        Ok(Filed { id, now_epoch: state.map(|state| state.epoch), outdated })
     }
 
     /// Lets every process know that an answer was replaced by another. Nobody waits for it: until they know, they serve

@@ -15,9 +15,7 @@ use tracing::{info, warn};
 
 use crate::config::RedisConfig;
 use crate::error::{backend, unusable};
-use crate::index;
-use crate::keys::Keys;
-use crate::schema::IndexSchema;
+use crate::index::{Differing, Indexes};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long making the indexes again may take.
@@ -35,8 +33,7 @@ pub(crate) struct Link(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     client: Client,
-    schema: IndexSchema,
-    keys: Keys,
+    indexes: Arc<Indexes>,
     state: RwLock<State>,
 }
 
@@ -51,14 +48,14 @@ struct State {
 
 impl Link {
     /// A way that nobody has gone yet.
-    pub(crate) fn new(config: &RedisConfig, schema: IndexSchema, keys: Keys) -> Result<Self> {
+    pub(crate) fn new(config: &RedisConfig, indexes: Arc<Indexes>) -> Result<Self> {
         let client = client(config)?;
-        Ok(Self(Arc::new(Inner { client, schema, keys, state: RwLock::default() })))
+        Ok(Self(Arc::new(Inner { client, indexes, state: RwLock::default() })))
     }
 
     /// Connects and makes sure of the indexes.
     pub(crate) async fn connect(&self) -> Result<()> {
-        self.0.set(self.0.open().await?);
+        self.0.set(self.0.open(Differing::Refused).await?);
         Ok(())
     }
 
@@ -109,7 +106,7 @@ async fn reconnect(inner: Weak<Inner>, first_pause: Duration) {
         tokio::time::sleep(pause).await;
         // Nobody is left who would use it.
         let Some(inner) = inner.upgrade() else { return };
-        match inner.open().await {
+        match inner.open(Differing::Followed).await {
             Ok(connection) => {
                 inner.set(connection);
                 info!("connected to redis again");
@@ -128,11 +125,11 @@ async fn reconnect(inner: Weak<Inner>, first_pause: Duration) {
 
 impl Inner {
     /// A connection to a server that is ready and has every index.
-    async fn open(&self) -> Result<MultiplexedConnection> {
+    async fn open(&self, differing: Differing) -> Result<MultiplexedConnection> {
         let prepare = async {
             let mut connection = self.dial().await?;
-            for shard in self.keys.shards() {
-                index::ensure(&mut connection, &self.schema, &self.keys, shard).await?;
+            for shard in self.indexes.keys.shards() {
+                self.indexes.ensure(&mut connection, shard, differing).await?;
             }
             Ok(connection)
         };

@@ -1,13 +1,18 @@
 //! An entry as it lies in Redis: a hash of tags, numbers and the vector for the index, and the entry itself as JSON.
 
+use std::collections::BTreeMap;
+
 use chrono::SubsecRound as _;
 use memory_core::{CacheEntry, CacheEntryId, Fingerprint, NewCacheEntry, Scope, Timestamp};
 use redis::Pipeline;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::filter;
+use crate::half::{from_half, to_half};
+use crate::index::Live;
 use crate::keys::{Epoch, Group, Keys, id_tag, label_tag, memory_tag, scope_tags};
-use crate::schema::{FieldKind, IndexSchema};
+use crate::schema::{DataType, FieldKind, IndexField, IndexSchema};
 
 // The fields that the provider adds.
 pub(crate) const GROUP: &str = "_group";
@@ -74,18 +79,11 @@ impl Document {
         key: &str,
         group: &Group,
         epoch: Epoch,
-        schema: &IndexSchema,
+        live: &Live,
     ) -> serde_json::Result<()> {
         let ttl_ms = u64::try_from(new.ttl.as_millis()).unwrap_or(u64::MAX).max(1);
         let scope: Vec<String> = scope_tags(&self.scope, epoch).collect();
-        let mut links = vec![id_tag(self.entry.id)];
-        links.extend(self.entry.depends_on.iter().map(|&id| memory_tag(id)));
-        links.extend(self.entry.tags.iter().map(|tag| label_tag(tag)));
-        let fields: Vec<(&str, String)> = schema
-            .fields
-            .iter()
-            .filter_map(|field| Some((&*field.name, self.indexed(&field.name, &field.kind)?)))
-            .collect();
+        let fields = self.fields(live.schemas());
         let response_key = Keys::response(key);
         // The former answer goes whole: it may have fields that this one has not.
         pipeline.cmd("UNLINK").arg(key).arg(&response_key);
@@ -96,17 +94,40 @@ impl Document {
             pipeline.cmd("SET").arg(&response_key).arg(json).arg("PX").arg(ttl_ms).ignore();
         }
         let hash = pipeline.cmd("HSET").arg(key);
-        hash.arg(GROUP).arg(&group.tag).arg(SCOPE).arg(scope.join(",")).arg(LINKS).arg(links.join(","));
+        hash.arg(GROUP).arg(&group.tag).arg(SCOPE).arg(scope.join(","));
         hash.arg(EXPIRES).arg(millis_up(self.entry.expires_at)).arg(ENTRY).arg(serde_json::to_vec(&self)?);
         for (name, value) in fields {
             hash.arg(name).arg(value);
         }
         if let Some(embedding) = &new.embedding {
-            hash.arg(&schema.vector.name).arg(blob(embedding.values()));
+            let mut stored: Vec<_> = live.schemas().map(|schema| (schema.vector.stored(), schema)).collect();
+            stored.dedup_by(|a, b| a.0 == b.0);
+            for (name, schema) in stored {
+                hash.arg(name).arg(blob(embedding.values(), schema.vector.data_type));
+            }
         }
         hash.ignore();
         pipeline.cmd("PEXPIRE").arg(key).arg(ttl_ms).ignore();
         Ok(())
+    }
+
+    /// The fields that depend on the schema, beside the vector: those of one schema, or of several at once.
+    pub(crate) fn fields<'a>(&self, schemas: impl Iterator<Item = &'a IndexSchema>) -> BTreeMap<String, String> {
+        let mut links = vec![id_tag(self.entry.id)];
+        links.extend(self.entry.depends_on.iter().map(|&id| memory_tag(id)));
+        links.extend(self.entry.tags.iter().map(|tag| label_tag(tag)));
+        let mut fields = BTreeMap::new();
+        for schema in schemas {
+            for tag in filter::tags(schema, &self.entry.metadata) {
+                if !links.contains(&tag) {
+                    links.push(tag);
+                }
+            }
+            let indexed = |field: &IndexField| Some((field.name.clone(), self.indexed(&field.name, &field.kind)?));
+            fields.extend(schema.fields.iter().filter_map(indexed));
+        }
+        fields.insert(LINKS.to_owned(), links.join(","));
+        fields
     }
 
     /// The value of a field that the schema indexes beside ours.
@@ -117,7 +138,7 @@ impl Document {
             "inserted_at" | "updated_at" => Value::from(self.entry.created_at.timestamp()),
             _ => Value::Null,
         };
-        let value = if own.is_null() { self.entry.metadata.get(name)? } else { &own };
+        let value = if is_own(name) { &own } else { self.entry.metadata.get(name)? };
         match (kind, value) {
             (FieldKind::Numeric, Value::Number(number)) => Some(number.to_string()),
             (FieldKind::Text | FieldKind::Tag { .. }, Value::String(text)) => Some(text.clone()),
@@ -125,14 +146,40 @@ impl Document {
                 let words: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
                 Some(words.join(&separator.to_string()))
             }
+            (FieldKind::Text, Value::Array(items)) => {
+                let texts: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
+                Some(texts.join(" "))
+            }
             _ => None,
         }
     }
 }
 
+/// Whether an indexed field of this name is filled from the entry itself, not from its metadata.
+pub(crate) fn is_own(field: &str) -> bool {
+    ["prompt", "response", "inserted_at", "updated_at"].contains(&field)
+}
+
 /// A vector as Redis keeps it.
-pub(crate) fn blob(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+pub(crate) fn blob(values: &[f32], data_type: DataType) -> Vec<u8> {
+    match data_type {
+        DataType::Float32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        DataType::Float16 => values.iter().flat_map(|&value| to_half(value).to_le_bytes()).collect(),
+    }
+}
+
+/// The vector that [`blob`] made, or `None` if that is not one.
+pub(crate) fn values(blob: &[u8], data_type: DataType) -> Option<Vec<f32>> {
+    match data_type {
+        DataType::Float32 => {
+            let (values, []) = blob.as_chunks::<4>() else { return None };
+            Some(values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
+        }
+        DataType::Float16 => {
+            let (values, []) = blob.as_chunks::<2>() else { return None };
+            Some(values.iter().map(|&bytes| from_half(u16::from_le_bytes(bytes))).collect())
+        }
+    }
 }
 
 /// The first millisecond in which it is over.

@@ -1,349 +1,240 @@
-//! The index: made if it is not there, compared with the schema if it is.
+//! The indexes, one for each shard: made, compared with the schema, and followed when they are rebuilt.
+//!
+//! On a server with aliases, searches go to an alias, and the index behind it is named by what it is made as, so that a
+//! rebuild makes another beside it and moves the alias. On other servers the index has the name itself.
+//!
+//! A rebuild may be made by any process. Each shard has a *mark*, a key with the version of the index and, while another
+//! is being made, of that one. Every store reads it in the transaction that files the entry, so that a process that
+//! learns of a rebuild so late files the entry once more, as both indexes need it.
 
-use std::collections::BTreeMap;
+mod definition;
+mod probe;
+
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use memory_core::{Error, Result};
-use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Value};
+use redis::aio::ConnectionLike;
+use redis::{RedisResult, Value};
+use tracing::info;
 
-use crate::entry::{EXPIRES, GROUP, LINKS, SCOPE};
 use crate::error::{backend, unusable};
 use crate::keys::{Keys, Shard};
-use crate::query::text;
-use crate::schema::{Algorithm, FieldKind, IndexSchema};
+use crate::schema::{FieldKind, IndexSchema};
+pub(crate) use definition::{
+    compare, create, expected, filled, is_complete, is_rebuildable, name_of, properties, schema_of, version, version_of,
+};
+pub use probe::Capabilities;
+pub(crate) use probe::{is_refusal, tried};
 
-/// What a server can do, found out by trying: the texts of its errors are no promise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Capabilities {
-    /// Searches vectors, with a filter by tag and number: what the cache needs.
-    pub vectors: bool,
-    /// Indexes text.
-    pub text: bool,
-    /// Gives an index a second name, which can be moved to another.
-    pub aliases: bool,
+/// Sets a key to the second value if it has the first.
+const SET_IF: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2]) end";
+
+/// What the shards' indexes are to be, and are.
+#[derive(Debug)]
+pub(crate) struct Indexes {
+    pub schema: IndexSchema,
+    pub keys: Keys,
+    capabilities: OnceLock<Capabilities>,
+    live: RwLock<Vec<Arc<Live>>>,
 }
 
-/// An index as text: `field.property` and its value, in the words of the schema.
-type Properties = BTreeMap<String, String>;
+/// A shard's index as this process knows it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Live {
+    /// What searches find.
+    pub schema: IndexSchema,
+    /// What entries are filed for beside: the index that is being made.
+    pub next: Option<IndexSchema>,
+    /// The mark that this was read with.
+    mark: Option<String>,
+}
 
-/// Finds out what the server can do, with an index that no key belongs to and that is dropped again.
-pub(crate) async fn probe(connection: &mut MultiplexedConnection, keys: &Keys, shard: Shard) -> Result<Capabilities> {
-    let name = format!("{}:probe:{}", keys.index(shard), uuid::Uuid::now_v7().simple());
-    let create = |fields: &[&str]| {
-        let mut create = redis::cmd("FT.CREATE");
-        create.arg(&name).arg("ON").arg("HASH").arg("PREFIX").arg(1).arg(format!("{name}:")).arg("SCHEMA").arg(fields);
-        create
-    };
-    let vector = ["v", "VECTOR", "FLAT", "6", "TYPE", "FLOAT32", "DIM", "2", "DISTANCE_METRIC", "COSINE"];
-    let mut can = Capabilities { vectors: false, text: false, aliases: false };
-    let mut fields = vec!["g", "TAG", "e", "NUMERIC"];
-    fields.extend(vector);
-    can.vectors = tried(connection, &create(&fields)).await?;
-    if can.vectors {
-        let alias = format!("{name}:alias");
-        let mut add = redis::cmd("FT.ALIASADD");
-        can.aliases = tried(connection, add.arg(&alias).arg(&name)).await?;
-        tried(connection, redis::cmd("FT.DROPINDEX").arg(&name)).await?;
-        fields.extend(["t", "TEXT"]);
-        can.text = tried(connection, &create(&fields)).await?;
-        if can.text {
+/// Whether an index may be another than the schema says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Differing {
+    /// It is refused: whoever connects is told.
+    Refused,
+    /// It is followed: somebody rebuilt it since this process connected.
+    Followed,
+}
+
+impl Indexes {
+    pub(crate) fn new(schema: IndexSchema, keys: Keys) -> Self {
+        let live = Arc::new(Live { schema: schema.clone(), next: None, mark: None });
+        let live = RwLock::new(vec![live; keys.shards().count()]);
+        Self { schema, keys, capabilities: OnceLock::new(), live }
+    }
+
+    /// What the server can do, once it was asked.
+    pub(crate) fn capabilities(&self) -> Option<Capabilities> {
+        self.capabilities.get().copied()
+    }
+
+    /// Finds out what the server can do, and whether that is what the schema needs.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] without vector search, and [`Error::Invalid`] naming a field that the server cannot index.
+    pub(crate) async fn probe(&self, connection: &mut (impl ConnectionLike + Send)) -> Result<Capabilities> {
+        let found = probe::probe(connection, &self.keys, self.keys.shard("")).await;
+        let can = found.map_err(|error| backend("probe", error))?;
+        if !can.vectors {
+            let reason = "the server has no vector search; use Redis 8, Redis Stack, or Valkey with its search module";
+            return Err(unusable(reason.into(), None));
+        }
+        let IndexSchema { vector, fields, .. } = &self.schema;
+        if let Some(field) = fields.iter().find(|field| field.kind == FieldKind::Text && !can.text) {
+            let allowed = "tag or numeric: this server does not index text";
+            return Err(Error::invalid(format!("index_schema.fields.{}", field.name), "text", allowed));
+        }
+        if !can.has(vector.data_type) {
+            let field = format!("index_schema.fields.{}.attrs.datatype", vector.name);
+            return Err(Error::invalid(field, vector.data_type.name(), "float32: this server has no other"));
+        }
+        Ok(*self.capabilities.get_or_init(|| can))
+    }
+
+    /// The index of a shard, as far as this process knows.
+    pub(crate) fn live(&self, shard: Shard) -> Arc<Live> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner)[shard.number()].clone()
+    }
+
+    /// The key of a shard's mark, where the server can rebuild.
+    pub(crate) fn mark_key(&self, shard: Shard) -> Option<String> {
+        self.has_aliases().then(|| self.keys.mark(shard))
+    }
+
+    /// Makes the index of a shard if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] with the difference when there is one that is not as the schema says and that is not to be
+    /// followed.
+    pub(crate) async fn ensure(
+        &self,
+        connection: &mut (impl ConnectionLike + Send),
+        shard: Shard,
+        differing: Differing,
+    ) -> Result<()> {
+        let failed = |error| backend("connect", error);
+        let alias = self.keys.index(shard);
+        // Another process may make it at the same moment, or drop it: whoever comes second looks again.
+        for _ in 0..3 {
+            let Some(found) = info(connection, &alias).await.map_err(failed)? else {
+                self.make(connection, shard).await.map_err(failed)?;
+                continue;
+            };
+            if self.has_aliases() && name_of(&found) == Some(&alias) {
+                self.make_way(connection, shard).await.map_err(failed)?;
+                continue;
+            }
+            if differing == Differing::Refused {
+                let expected = expected(&self.schema, &self.keys, shard);
+                compare(&expected, &properties(&found), &alias, self.has_aliases())?;
+            }
+            return self.follow(connection, shard).await.map_err(failed);
+        }
+        Err(unusable(format!("index {alias} can neither be made nor read"), None))
+    }
+
+    /// Learns what the index of a shard is by now.
+    pub(crate) async fn follow(&self, connection: &mut (impl ConnectionLike + Send), shard: Shard) -> RedisResult<()> {
+        if !self.has_aliases() {
+            return Ok(());
+        }
+        let (alias, key) = (self.keys.index(shard), self.keys.mark(shard));
+        // The mark first: what it says may be behind what the index is, and then the next store looks again.
+        let mut mark: Option<String> = redis::cmd("GET").arg(&key).query_async(connection).await?;
+        let Some(found) = info(connection, &alias).await? else { return Ok(()) };
+        let Some(schema) = schema_of(&found, &self.schema) else { return Ok(()) };
+        let version = name_of(&found).and_then(|name| version_of(name, &alias)).unwrap_or_default();
+        let next = match mark.as_deref().and_then(next_version).filter(|next| *next != version) {
+            None => None,
+            Some(next) => {
+                let found = info(connection, &format!("{alias}:{next}")).await?;
+                found.and_then(|found| schema_of(&found, &self.schema))
+            }
+        };
+        if mark.is_none() {
+            // It was evicted, or the index is new.
+            redis::cmd("SET").arg(&key).arg(version).arg("NX").exec_async(connection).await?;
+            mark = Some(version.to_owned());
+        } else if mark.as_deref().is_some_and(|mark| next_version(mark).is_none() && mark != version) {
+            // The index was dropped, and made again from another schema.
+            let mut set = redis::cmd("EVAL");
+            set.arg(SET_IF).arg(1).arg(&key).arg(&mark).arg(version);
+            set.exec_async(connection).await?;
+            mark = Some(version.to_owned());
+        }
+        let live = Arc::new(Live { schema, next, mark });
+        let mut all = self.live.write().unwrap_or_else(PoisonError::into_inner);
+        let former = std::mem::replace(&mut all[shard.number()], live.clone());
+        if former.schema != live.schema {
+            info!(index = alias, version, "the index was rebuilt");
+        }
+        Ok(())
+    }
+
+    /// The name of the index behind the alias, for a schema.
+    pub(crate) fn physical(&self, shard: Shard, schema: &IndexSchema) -> String {
+        format!("{}:{}", self.keys.index(shard), version(schema, &self.keys, shard))
+    }
+
+    pub(crate) fn has_aliases(&self) -> bool {
+        self.capabilities().is_some_and(|can| can.aliases)
+    }
+
+    async fn make(&self, connection: &mut (impl ConnectionLike + Send), shard: Shard) -> RedisResult<()> {
+        let (alias, schema) = (self.keys.index(shard), &self.live(shard).schema);
+        if !self.has_aliases() {
+            tried(connection, &create(&alias, schema, &self.keys, shard)).await?;
+            return Ok(());
+        }
+        let name = self.physical(shard, schema);
+        let made = tried(connection, &create(&name, schema, &self.keys, shard)).await?;
+        let named = tried(connection, redis::cmd("FT.ALIASADD").arg(&alias).arg(&name)).await?;
+        // Another process, with another schema, was first: its index is the one.
+        if made && !named && info(connection, &alias).await?.is_some_and(|found| name_of(&found) != Some(&name)) {
             tried(connection, redis::cmd("FT.DROPINDEX").arg(&name)).await?;
         }
+        Ok(())
     }
-    Ok(can)
+
+    /// Puts an alias in the place of an index of that name, which a server without aliases had. The index goes, the
+    /// entries stay: the one behind the alias is filled with them.
+    async fn make_way(&self, connection: &mut (impl ConnectionLike + Send), shard: Shard) -> RedisResult<()> {
+        let (alias, name) = (self.keys.index(shard), self.physical(shard, &self.schema));
+        tried(connection, &create(&name, &self.schema, &self.keys, shard)).await?;
+        tried(connection, redis::cmd("FT.ALIASUPDATE").arg(&alias).arg(&name)).await?;
+        tried(connection, redis::cmd("FT.DROPINDEX").arg(&alias)).await?;
+        Ok(())
+    }
 }
 
-/// Whether the server did it. A connection that fails is an error; a server that refuses is an answer.
-async fn tried(connection: &mut MultiplexedConnection, command: &Cmd) -> Result<bool> {
-    match command.query_async::<Value>(connection).await {
-        Ok(_) => Ok(true),
-        Err(error) if is_refusal(&error) => Ok(false),
-        Err(error) => Err(backend("probe", error)),
+impl Live {
+    /// Whether the mark is still the one that this was read with.
+    pub(crate) fn is_current(&self, mark: Option<&str>) -> bool {
+        self.mark.as_deref() == mark
+    }
+
+    /// What entries are filed for.
+    pub(crate) fn schemas(&self) -> impl Iterator<Item = &IndexSchema> {
+        std::iter::once(&self.schema).chain(&self.next)
     }
 }
 
-/// Whether the server understood and said no, as against not being reached or not being ready.
-pub(crate) fn is_refusal(error: &redis::RedisError) -> bool {
-    use redis::{ErrorKind, ServerErrorKind};
-    matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ResponseError) | ErrorKind::Extension)
+/// The mark of an index, with that of the one that is being made beside it.
+pub(crate) fn mark(version: &str, next: Option<&str>) -> String {
+    next.map_or_else(|| version.to_owned(), |next| format!("{version}+{next}"))
 }
 
-/// Makes the index of a shard if it is not there.
-///
-/// # Errors
-/// [`Error::Unusable`] with the difference when there is one that is not as the schema says.
-pub(crate) async fn ensure(
-    connection: &mut MultiplexedConnection,
-    schema: &IndexSchema,
-    keys: &Keys,
-    shard: Shard,
-) -> Result<()> {
-    // Another process may make it at the same moment, or drop it: whoever comes second looks again.
-    for _ in 0..3 {
-        match info(connection, &keys.index(shard)).await? {
-            Some(live) => return compare(&expected(schema, keys, shard), &properties(&live), &keys.index(shard)),
-            None => {
-                if tried(connection, &create(schema, keys, shard)).await? {
-                    return Ok(());
-                }
-            }
-        }
-    }
-    Err(unusable(format!("index {} can neither be made nor read", keys.index(shard)), None))
+fn next_version(mark: &str) -> Option<&str> {
+    mark.split_once('+').map(|(_, next)| next)
 }
 
 /// `FT.INFO`, or `None` when there is no such index.
-pub(crate) async fn info(connection: &mut MultiplexedConnection, index: &str) -> Result<Option<Value>> {
+pub(crate) async fn info(connection: &mut (impl ConnectionLike + Send), index: &str) -> RedisResult<Option<Value>> {
     match redis::cmd("FT.INFO").arg(index).query_async::<Value>(connection).await {
         Ok(info) => Ok(Some(info)),
         Err(error) if is_refusal(&error) => Ok(None),
-        Err(error) => Err(backend("connect", error)),
-    }
-}
-
-/// Whether the index holds all there is: after a restart with data it is filled again beside what else goes on.
-pub(crate) fn is_complete(info: &Value) -> bool {
-    let busy = ["indexing", "backfill_in_progress"];
-    !pairs(info).any(|(name, value)| busy.contains(&name) && !matches!(scalar(value).as_deref(), Some("0") | None))
-}
-
-fn create(schema: &IndexSchema, keys: &Keys, shard: Shard) -> Cmd {
-    let mut command = redis::cmd("FT.CREATE");
-    command.arg(keys.index(shard)).arg("ON").arg("HASH").arg("PREFIX").arg(1).arg(keys.entries(shard)).arg("SCHEMA");
-    for tag in [GROUP, SCOPE, LINKS] {
-        command.arg(tag).arg("TAG").arg("CASESENSITIVE");
-    }
-    command.arg(EXPIRES).arg("NUMERIC");
-    for field in &schema.fields {
-        command.arg(&field.name);
-        match &field.kind {
-            FieldKind::Numeric => command.arg("NUMERIC"),
-            FieldKind::Text => command.arg("TEXT"),
-            FieldKind::Tag { separator, case_sensitive } => {
-                command.arg("TAG").arg("SEPARATOR").arg(separator.to_string());
-                command.arg(case_sensitive.then_some("CASESENSITIVE"))
-            }
-        };
-    }
-    let mut vector = vec!["TYPE".to_owned(), "FLOAT32".into(), "DIM".into(), schema.vector.dimensions.to_string()];
-    vector.extend(["DISTANCE_METRIC".into(), "COSINE".into()]);
-    let algorithm = match schema.vector.algorithm {
-        Algorithm::Flat => "FLAT",
-        Algorithm::Hnsw { m, ef_construction, .. } => {
-            vector.extend(["M".into(), m.to_string(), "EF_CONSTRUCTION".into(), ef_construction.to_string()]);
-            "HNSW"
-        }
-    };
-    command.arg(&schema.vector.name).arg("VECTOR").arg(algorithm).arg(vector.len()).arg(vector);
-    command
-}
-
-fn expected(schema: &IndexSchema, keys: &Keys, shard: Shard) -> Properties {
-    let mut expected = Properties::from([("prefix".to_owned(), keys.entries(shard))]);
-    let mut put = |field: &str, property: &str, value: &str| {
-        expected.insert(format!("{field}.{property}"), value.to_lowercase());
-    };
-    for tag in [GROUP, SCOPE, LINKS] {
-        put(tag, "type", "tag");
-    }
-    put(EXPIRES, "type", "numeric");
-    for field in &schema.fields {
-        let kind = match field.kind {
-            FieldKind::Numeric => "numeric",
-            FieldKind::Text => "text",
-            FieldKind::Tag { .. } => "tag",
-        };
-        put(&field.name, "type", kind);
-    }
-    let name = &schema.vector.name;
-    put(name, "type", "vector");
-    put(name, "dims", &schema.vector.dimensions.to_string());
-    put(name, "datatype", "float32");
-    put(name, "distance_metric", "cosine");
-    match schema.vector.algorithm {
-        Algorithm::Flat => put(name, "algorithm", "flat"),
-        Algorithm::Hnsw { m, ef_construction, .. } => {
-            put(name, "algorithm", "hnsw");
-            put(name, "m", &m.to_string());
-            put(name, "ef_construction", &ef_construction.to_string());
-        }
-    }
-    expected
-}
-
-/// What a live index says of itself, in the schema's words. Servers differ in what they say.
-fn properties(info: &Value) -> Properties {
-    let mut properties = Properties::new();
-    for (name, value) in pairs(info) {
-        match (name, value) {
-            ("index_definition", definition) => {
-                let prefixes = pairs(definition).find(|(name, _)| *name == "prefixes");
-                if let Some((_, Value::Array(prefixes))) = prefixes {
-                    let prefixes: Vec<_> = prefixes.iter().filter_map(scalar).collect();
-                    properties.insert("prefix".into(), prefixes.join(", "));
-                }
-            }
-            ("attributes", Value::Array(attributes)) => {
-                for attribute in attributes {
-                    let named = pairs(attribute).find(|(name, _)| *name == "identifier");
-                    if let Some(field) = named.and_then(|(_, value)| scalar(value)) {
-                        describe(&field, attribute, &mut properties);
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    properties
-}
-
-fn describe(field: &str, attribute: &Value, properties: &mut Properties) {
-    for (name, value) in pairs(attribute) {
-        let property = match name.to_lowercase().as_str() {
-            "type" => "type",
-            // Valkey's words after Redis's.
-            "dim" | "dimensions" => "dims",
-            "data_type" => "datatype",
-            "distance_metric" => "distance_metric",
-            "algorithm" | "name" => "algorithm",
-            "m" => "m",
-            "ef_construction" => "ef_construction",
-            _ => {
-                if matches!(value, Value::Array(_)) {
-                    describe(field, value, properties);
-                }
-                continue;
-            }
-        };
-        match scalar(value) {
-            Some(text) => {
-                properties.insert(format!("{field}.{property}"), text.to_lowercase());
-            }
-            None => describe(field, value, properties),
-        }
-    }
-}
-
-/// Names and values of a list in which they alternate. Words without a value, such as `CASESENSITIVE`, come last.
-fn pairs(list: &Value) -> impl Iterator<Item = (&str, &Value)> {
-    let items: &[Value] = if let Value::Array(items) = list { items } else { &[] };
-    items.chunks_exact(2).filter_map(|pair| Some((text(&pair[0])?, &pair[1])))
-}
-
-fn scalar(value: &Value) -> Option<String> {
-    match value {
-        Value::Int(number) => Some(number.to_string()),
-        other => text(other).map(str::to_owned),
-    }
-}
-
-/// Refuses an index that is not as expected. What a server does not say is not compared, but every field must be there.
-fn compare(expected: &Properties, live: &Properties, index: &str) -> Result<()> {
-    let said = |property: &str| live.get(property).map_or("absent", String::as_str);
-    let mut differences: Vec<String> = expected
-        .iter()
-        .filter(|(property, wanted)| match live.get(*property) {
-            Some(has) => has != *wanted,
-            None => property.ends_with(".type"),
-        })
-        .map(|(property, wanted)| format!("  {property}: {wanted} in the schema, {} in the index", said(property)))
-        .collect();
-    let unknown = live.iter().filter(|(name, _)| name.ends_with(".type") && !expected.contains_key(*name));
-    differences.extend(unknown.map(|(name, has)| format!("  {name}: absent in the schema, {has} in the index")));
-    if differences.is_empty() {
-        return Ok(());
-    }
-    let differences = differences.join("\n");
-    Err::<(), Error>(unusable(
-        format!(
-            "index {index} differs from the schema; drop it (the cache begins empty) or name another:\n{differences}"
-        ),
-        None,
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use memory_core::EmbeddingSpace;
-
-    use super::*;
-    use crate::query::shown;
-    use crate::schema::IndexField;
-
-    fn schema(entries: u64) -> IndexSchema {
-        let mut schema = IndexSchema::sized(8, entries);
-        schema.fields = vec![
-            IndexField { name: "topic".into(), kind: FieldKind::Tag { separator: '|', case_sensitive: false } },
-            IndexField { name: "price".into(), kind: FieldKind::Numeric },
-        ];
-        schema
-    }
-
-    fn keys(schema: &IndexSchema) -> Keys {
-        Keys::new(schema, 1, &EmbeddingSpace::new("m", "1", 8).unwrap())
-    }
-
-    #[test]
-    fn the_index_is_the_common_subset() {
-        let of = |schema: IndexSchema| shown(&create(&schema, &keys(&schema), keys(&schema).shards().next().unwrap()));
-        insta::assert_snapshot!([of(schema(100_000)), of(IndexSchema::sized(8, 1))].join("\n"), @"
-        FT.CREATE agent_memory:2:{00} ON HASH PREFIX 1 agent_memory:2:{00}:e: SCHEMA _group TAG CASESENSITIVE _scope TAG CASESENSITIVE _links TAG CASESENSITIVE _expires NUMERIC topic TAG SEPARATOR | price NUMERIC prompt_vector VECTOR HNSW 10 TYPE FLOAT32 DIM 8 DISTANCE_METRIC COSINE M 16 EF_CONSTRUCTION 200
-        FT.CREATE agent_memory:2:{00} ON HASH PREFIX 1 agent_memory:2:{00}:e: SCHEMA _group TAG CASESENSITIVE _scope TAG CASESENSITIVE _links TAG CASESENSITIVE _expires NUMERIC prompt_vector VECTOR FLAT 6 TYPE FLOAT32 DIM 8 DISTANCE_METRIC COSINE
-        ");
-    }
-
-    #[test]
-    fn a_difference_is_shown_property_by_property() {
-        let shard = keys(&schema(1)).shards().next().unwrap();
-        let of = |schema: &IndexSchema| expected(schema, &keys(schema), shard);
-        let wanted = of(&schema(100_000));
-        assert!(compare(&wanted, &wanted, "i").is_ok());
-        let mut other = schema(1);
-        other.vector.dimensions = 9;
-        other.fields.remove(0);
-        other.fields.push(IndexField { name: "body".into(), kind: FieldKind::Text });
-        insta::assert_snapshot!(compare(&wanted, &of(&other), "i").unwrap_err(), @"
-        redis: index i differs from the schema; drop it (the cache begins empty) or name another:
-          prompt_vector.algorithm: hnsw in the schema, flat in the index
-          prompt_vector.dims: 8 in the schema, 9 in the index
-          topic.type: tag in the schema, absent in the index
-          body.type: absent in the schema, text in the index
-        ");
-    }
-
-    /// The shape that valkey-search documents: what belongs to the vector is a list in the list.
-    #[test]
-    fn valkey_says_it_in_other_words() {
-        let bulk = |text: &str| Value::BulkString(text.into());
-        let list = |items: &[Value]| Value::Array(items.to_vec());
-        let vector = list(&[
-            bulk("identifier"),
-            bulk("v"),
-            bulk("type"),
-            bulk("VECTOR"),
-            bulk("index"),
-            list(&[
-                bulk("dimensions"),
-                Value::Int(8),
-                bulk("distance_metric"),
-                bulk("COSINE"),
-                bulk("data_type"),
-                bulk("FLOAT32"),
-                bulk("algorithm"),
-                list(&[
-                    bulk("name"),
-                    bulk("HNSW"),
-                    bulk("m"),
-                    Value::Int(16),
-                    bulk("ef_construction"),
-                    Value::Int(200),
-                ]),
-            ]),
-        ]);
-        let info = list(&[bulk("backfill_in_progress"), bulk("1"), bulk("attributes"), list(&[vector])]);
-        let shown: Vec<_> = properties(&info).iter().map(|(name, value)| format!("{name}={value}")).collect();
-        insta::assert_snapshot!(shown.join(" "), @"v.algorithm=hnsw v.datatype=float32 v.dims=8 v.distance_metric=cosine v.ef_construction=200 v.m=16 v.type=vector");
-        assert!(!is_complete(&info));
+        Err(error) => Err(error),
     }
 }

@@ -23,6 +23,12 @@ pub(crate) struct Keys {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Shard(u16);
 
+impl Shard {
+    pub(crate) fn number(self) -> usize {
+        self.0.into()
+    }
+}
+
 /// Which life of a tenant's cache it is. Every entry is named by its tenant's epoch, so that another epoch is an empty
 /// cache at once, however much there was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -122,6 +128,16 @@ impl Keys {
         format!("{}{:032x}", self.entries(place.shard), u128::from_be_bytes(place.hash))
     }
 
+    /// Where it says which index a shard has, and which is being made.
+    pub(crate) fn mark(&self, shard: Shard) -> String {
+        format!("{}:{LAYOUT}:{{{:02}}}:index", self.prefix, shard.0)
+    }
+
+    /// What a process holds while it makes a shard's index again.
+    pub(crate) fn rebuilding(&self, shard: Shard) -> String {
+        format!("{}:{LAYOUT}:{{{:02}}}:rebuilding", self.prefix, shard.0)
+    }
+
     /// Where the response of an entry is when it is too long to be in it.
     pub(crate) fn response(entry_key: &str) -> String {
         match entry_key.rsplit_once(":e:") {
@@ -167,7 +183,7 @@ pub(crate) fn label_tag(label: &str) -> String {
     format!("l{}", hashed(label))
 }
 
-fn hashed(part: &str) -> String {
+pub(crate) fn hashed(part: &str) -> String {
     short(blake3::hash(part.as_bytes()))
 }
 

@@ -8,7 +8,11 @@
 //!   was emptied, takes one more to learn the epoch.
 //! - **Isolation is in the key and in the query.** Tenant, user, agent, session, fingerprint and embedding space are
 //!   hashed into one value that the entry's key is made of and that every search is restricted to. Text of callers never
-//!   becomes part of a query. What comes back is compared with the request once more before it is served.
+//!   becomes part of a query, but for single words of letters and digits of a filter on text. What comes back is compared
+//!   with the request once more before it is served.
+//! - **Filters narrow the search.** What the schema indexes of metadata is asked of Redis together with the vector, and
+//!   whatever is found is checked with the filter itself.
+//! - **The index can change while it is used**: [`rebuild`](RedisSemanticCacheProvider::rebuild) makes another beside it.
 //! - **A repeat needs no round trip.** What was read a moment ago is served from this process's memory, for at most 10 ms
 //!   after Redis was last asked something for the tenant. An invalidation waits as long before it returns, so that no
 //!   process serves what was invalidated.
@@ -44,11 +48,14 @@ mod connection;
 mod entry;
 mod error;
 mod fills;
+mod filter;
+mod half;
 mod index;
 mod invalidate;
 mod keys;
 mod provider;
 mod query;
+mod rebuild;
 mod repeats;
 mod schema;
 mod sliding;
@@ -58,5 +65,6 @@ mod working;
 pub use config::RedisConfig;
 pub use index::Capabilities;
 pub use provider::RedisSemanticCacheProvider;
-pub use schema::{Algorithm, DEFAULT_SCHEMA_FILE, FieldKind, IndexField, IndexSchema, VectorField};
+pub use rebuild::RebuildProgress;
+pub use schema::{Algorithm, DEFAULT_SCHEMA_FILE, DataType, FieldKind, IndexField, IndexSchema, VectorField};
 pub use working::RedisWorkingMemory;

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use memory_core::{CachePolicy, Error, Result, Timestamp};
+use memory_core::{CachePolicy, Result, Timestamp};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisError, Value};
 use tracing::{info, warn};
@@ -13,11 +13,10 @@ use tracing::{info, warn};
 use crate::breaker::Breaker;
 use crate::config::RedisConfig;
 use crate::connection::{Link, Meanwhile, verdict};
-use crate::error::{backend, unanswered, unusable};
-use crate::index::{self, Capabilities, is_refusal};
+use crate::error::{backend, unanswered};
+use crate::index::{Capabilities, Indexes, is_refusal};
 use crate::keys::Keys;
 use crate::repeats::Repeats;
-use crate::schema::{FieldKind, IndexSchema};
 use crate::tenants::Tenants;
 
 /// The semantic cache on Redis. Clones share the connection.
@@ -28,7 +27,7 @@ pub struct RedisSemanticCacheProvider {
 
 pub(crate) struct Inner {
     pub config: RedisConfig,
-    pub schema: IndexSchema,
+    pub indexes: Arc<Indexes>,
     pub keys: Keys,
     pub tenants: Tenants,
     pub repeats: Repeats,
@@ -52,31 +51,22 @@ impl RedisSemanticCacheProvider {
     /// Connects, finds out what the server can do, and makes the index if it is not there.
     ///
     /// # Errors
-    /// - [`Error::Invalid`], naming the setting, before any I/O.
-    /// - [`Error::Unusable`] when the server has no vector search, or an index that differs from the schema: the message
-    ///   shows the difference.
-    /// - [`Error::Backend`] when the server cannot be reached.
+    /// - [`Error::Invalid`](memory_core::Error::Invalid), naming the setting, before any I/O.
+    /// - [`Error::Unusable`](memory_core::Error::Unusable) when the server has no vector search, or an index
+    ///   that differs from the schema: the message shows the difference, and whether [`rebuild`](Self::rebuild) helps.
+    /// - [`Error::Backend`](memory_core::Error::Backend) when the server cannot be reached.
     pub async fn connect(config: RedisConfig) -> Result<Self> {
         let schema = config.validate()?;
         let keys = Keys::new(&schema, config.shards, &config.space);
-        let link = Link::new(&config, schema.clone(), keys.clone())?;
-        let mut connection = link.to_probe().await?;
-        let first = keys.shard("");
-        let capabilities = index::probe(&mut connection, &keys, first).await?;
-        if !capabilities.vectors {
-            let reason = "the server has no vector search; use Redis 8, Redis Stack, or Valkey with its search module";
-            return Err(unusable(reason.into(), None));
-        }
-        if let Some(field) = schema.fields.iter().find(|field| field.kind == FieldKind::Text && !capabilities.text) {
-            let allowed = "tag or numeric: this server does not index text";
-            return Err(Error::invalid(format!("index_schema.fields.{}", field.name), "text", allowed));
-        }
+        let indexes = Arc::new(Indexes::new(schema, keys.clone()));
+        let link = Link::new(&config, indexes.clone())?;
+        let capabilities = indexes.probe(&mut link.to_probe().await?).await?;
         link.connect().await?;
         let breaker = Breaker::new(config.breaker_failures, config.breaker_pause);
         let (tenants, repeats) = (Tenants::default(), Repeats::new(config.repeat_bytes));
         let holder = uuid::Uuid::now_v7().simple().to_string();
         Ok(Self {
-            inner: Arc::new(Inner { config, schema, keys, tenants, repeats, holder, link, breaker, capabilities }),
+            inner: Arc::new(Inner { config, indexes, keys, tenants, repeats, holder, link, breaker, capabilities }),
         })
     }
 
@@ -101,7 +91,7 @@ impl RedisSemanticCacheProvider {
     /// Removes the index with every entry. The cache is empty then and goes on: the index is made again.
     ///
     /// # Errors
-    /// [`Error::Backend`] when Redis fails.
+    /// [`Error::Backend`](memory_core::Error::Backend) when Redis fails.
     pub async fn clear(&self) -> Result<()> {
         for shard in self.inner.keys.shards() {
             self.remove_all(shard).await?;
@@ -112,13 +102,15 @@ impl RedisSemanticCacheProvider {
     /// Removes the index with every entry, for good: this handle is used up.
     ///
     /// # Errors
-    /// [`Error::Backend`] when Redis fails.
+    /// [`Error::Backend`](memory_core::Error::Backend) when Redis fails.
     pub async fn drop_index(self) -> Result<()> {
         self.clear().await?;
         for shard in self.inner.keys.shards() {
-            let index = self.inner.keys.index(shard);
+            let (index, mark) = (self.inner.keys.index(shard), self.inner.keys.mark(shard));
             self.call("drop_index", self.inner.config.write_deadline, Guarded::No, async |mut connection| {
-                redis::cmd("FT.DROPINDEX").arg(index).exec_async(&mut connection).await
+                // By its alias too; that goes with it.
+                redis::cmd("FT.DROPINDEX").arg(index).exec_async(&mut connection).await?;
+                redis::cmd("UNLINK").arg(mark).exec_async(&mut connection).await
             })
             .await?;
         }

@@ -63,12 +63,13 @@ pub(crate) fn exact(key: &str) -> Cmd {
     command
 }
 
-/// The entries of a group nearest to a vector, unexpired at `now`.
+/// The entries of a group nearest to a vector, unexpired at `now` and found by the part of a filter that is asked.
 pub(crate) fn nearest(
     index: &str,
     group: &str,
     vector: &VectorField,
     embedding: &Embedding,
+    prefilter: &str,
     now: Timestamp,
     timeout_ms: u64,
 ) -> Cmd {
@@ -76,15 +77,16 @@ pub(crate) fn nearest(
         Algorithm::Flat => String::new(),
         Algorithm::Hnsw { ef_runtime, .. } => format!(" EF_RUNTIME {ef_runtime}"),
     };
+    let gap = if prefilter.is_empty() { "" } else { " " };
     let query = format!(
-        "(@{GROUP}:{{{group}}} {})=>[KNN {TRIED} @{} ${VECTOR}{effort} AS {DISTANCE}]",
+        "(@{GROUP}:{{{group}}} {}{gap}{prefilter})=>[KNN {TRIED} @{} ${VECTOR}{effort} AS {DISTANCE}]",
         unexpired(now),
         vector.name
     );
     let mut command = redis::cmd("FT.SEARCH");
     command.arg(index).arg(query).arg("RETURN").arg(2).arg(DISTANCE).arg(ENTRY).arg("LIMIT").arg(0).arg(TRIED);
     command.arg("TIMEOUT").arg(timeout_ms.max(1));
-    command.arg("PARAMS").arg(2).arg(VECTOR).arg(blob(embedding.values())).arg("DIALECT").arg(2);
+    command.arg("PARAMS").arg(2).arg(VECTOR).arg(blob(embedding.values(), vector.data_type)).arg("DIALECT").arg(2);
     command
 }
 
@@ -222,8 +224,8 @@ mod tests {
                 shown(&changed("p:1:{00}:t:0abc")),
                 shown(&begin_anew("p:1:{00}:t:0abc", epoch())),
                 shown(&exact("p:1:{00}:e:0abc")),
-                shown(&nearest("i:1:{00}", "0abc", &hnsw, &embedding, now(), 50)),
-                shown(&nearest("i:1:{00}", "0abc", &flat, &embedding, now(), 50)),
+                shown(&nearest("i:1:{00}", "0abc", &hnsw, &embedding, "", now(), 50)),
+                shown(&nearest("i:1:{00}", "0abc", &flat, &embedding, "@price:[1.0 2.0]", now(), 50)),
                 shown(&keys_of("i:1:{00}", &selection(&scope, epoch(), &[label_tag("x")], now()), 10, 1000)),
             ].join("\n"),
             @"
@@ -232,7 +234,7 @@ mod tests {
         HSET p:1:{00}:t:0abc epoch 00000000000000ab
         HGET p:1:{00}:e:0abc _entry
         FT.SEARCH i:1:{00} (@_group:{0abc} @_expires:[(1780315200000 +inf])=>[KNN 8 @prompt_vector $vector EF_RUNTIME 100 AS _distance] RETURN 2 _distance _entry LIMIT 0 8 TIMEOUT 50 PARAMS 2 vector <8 bytes> DIALECT 2
-        FT.SEARCH i:1:{00} (@_group:{0abc} @_expires:[(1780315200000 +inf])=>[KNN 8 @prompt_vector $vector AS _distance] RETURN 2 _distance _entry LIMIT 0 8 TIMEOUT 50 PARAMS 2 vector <8 bytes> DIALECT 2
+        FT.SEARCH i:1:{00} (@_group:{0abc} @_expires:[(1780315200000 +inf] @price:[1.0 2.0])=>[KNN 8 @prompt_vector $vector AS _distance] RETURN 2 _distance _entry LIMIT 0 8 TIMEOUT 50 PARAMS 2 vector <8 bytes> DIALECT 2
         FT.SEARCH i:1:{00} @_scope:{tc17947333d53a92256e5a78cc2b5f5dc} @_scope:{ue8ff67337868178e77f9e0fbed27f975} @_links:{l3ae7d805f6789a6402acb70ad4096a85} @_expires:[(1780315200000 +inf] NOCONTENT LIMIT 0 10 TIMEOUT 1000 DIALECT 2
         "
         );

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use memory_core::{Error, Metadata, NewCacheEntry, SemanticCache};
+use memory_core::{CacheLookup, Error, Metadata, NewCacheEntry, SemanticCache};
 use memory_testkit::make;
 use memory_testkit::services::{self, Service};
-use provider_redis::{Algorithm, FieldKind, IndexField, RedisConfig, RedisSemanticCacheProvider};
+use provider_redis::{Algorithm, DataType, FieldKind, IndexField, RedisConfig, RedisSemanticCacheProvider};
 use redis::Value;
 use secrecy::SecretString;
 use serde_json::json;
@@ -27,7 +27,7 @@ async fn an_index_that_differs_is_refused_with_the_difference() {
     let error = RedisSemanticCacheProvider::connect(other).await.unwrap_err();
     assert!(matches!(error, Error::Unusable { .. }));
     insta::assert_snapshot!(error.to_string().replace(&home.name, "NAME"), @"
-    redis: index NAME:2:{00} differs from the schema; drop it (the cache begins empty) or name another:
+    redis: index NAME:2:{00} differs from the schema; rebuild it, which keeps the entries and is done while it is used, or name another:
       prompt_vector.m: 32 in the schema, 16 in the index
       topic.type: numeric in the schema, absent in the index
     ");
@@ -58,6 +58,42 @@ async fn a_small_cache_compares_all_and_indexes_metadata() {
     }
 }
 
+/// Half the memory, and similarities that are off by what rounding costs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_precision_finds_the_same_at_nearly_the_same_similarity() {
+    let Some(home) = Home::new() else { return };
+    let mut config = home.config();
+    let mut schema = home.schema();
+    schema.vector.data_type = DataType::Float16;
+    config.index_schema = Some(schema);
+    let cache = RedisSemanticCacheProvider::connect(config).await.unwrap();
+    assert!(cache.capabilities().float16);
+    let mut worst = 0_f32;
+    for seed in 0..50 {
+        let scope = make::user("acme", &format!("user {seed}"));
+        cache.store(entry(&scope, "one", "1", Some(seed))).await.unwrap();
+        let CacheLookup::Hit(hit) = cache.lookup(&request(&scope, "two", Some(seed))).await.unwrap() else {
+            panic!("{seed} is not found")
+        };
+        worst = worst.max((hit.similarity - 0.95).abs());
+    }
+    println!("similarities are off by up to {worst:e}");
+    assert!(worst < 1e-3, "{worst:e}");
+    let mut direct = home.direct().await;
+    let keys = home.keys(&mut direct).await;
+    let sizes: (Option<usize>, usize) = redis::pipe()
+        .cmd("HGET")
+        .arg(&keys[0])
+        .arg("prompt_vector")
+        .cmd("HSTRLEN")
+        .arg(&keys[0])
+        .arg("_prompt_vector_float16")
+        .query_async(&mut direct)
+        .await
+        .unwrap();
+    assert_eq!(sizes, (None, 2 * make::DIMENSIONS));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cleared_cache_is_empty_and_goes_on() {
     let Some(home) = Home::new() else { return };
@@ -75,6 +111,9 @@ async fn a_cleared_cache_is_empty_and_goes_on() {
     let mut direct = home.direct().await;
     let indexes: Vec<String> = redis::cmd("FT._LIST").query_async(&mut direct).await.unwrap();
     assert!(!indexes.iter().any(|index| index.starts_with(&home.name)), "{indexes:?}");
+    let marks: Vec<String> =
+        redis::cmd("KEYS").arg(format!("{}:*:index", home.name)).query_async(&mut direct).await.unwrap();
+    assert!(marks.is_empty(), "{marks:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

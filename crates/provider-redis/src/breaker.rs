@@ -54,6 +54,11 @@ impl Breaker {
         state.open_until.replace(now + self.pause).is_none()
     }
 
+    /// Whether calls are refused now, but for one in each pause.
+    pub(crate) fn is_open(&self) -> bool {
+        self.state().open_until.is_some()
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         // Every change is a single assignment: a panic elsewhere leaves nothing half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -74,14 +79,14 @@ mod tests {
         assert!(!breaker.succeeded(), "it was closed");
         assert!(!breaker.failed(start) && !breaker.failed(start));
         assert!(breaker.admits(start));
-        assert!(breaker.failed(start));
+        assert!(!breaker.is_open() && breaker.failed(start) && breaker.is_open());
         assert!(!breaker.admits(start) && !breaker.admits(start + PAUSE - Duration::from_nanos(1)));
         assert!(breaker.admits(start + PAUSE), "one probe");
         assert!(!breaker.admits(start + PAUSE), "and no other");
         assert!(!breaker.failed(start + PAUSE), "it was open");
         assert!(!breaker.admits(start + 2 * PAUSE - Duration::from_nanos(1)));
         assert!(breaker.admits(start + 2 * PAUSE));
-        assert!(breaker.succeeded());
+        assert!(breaker.succeeded() && !breaker.is_open());
         assert!(breaker.admits(start + 2 * PAUSE));
     }
 

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::entry::{Apart, Document};
 use crate::error::damaged;
 use crate::filter::prefilter;
-use crate::index::Live;
+use crate::index::{Capabilities, Live};
 use crate::keys::{Epoch, Group, Keys, Shard};
 use crate::provider::{Guarded, RedisSemanticCacheProvider};
 use crate::query::{self, exact, nearest, read_nearest, read_state};
@@ -60,6 +60,7 @@ impl SemanticCache for RedisSemanticCacheProvider {
         let tenant = self.inner.tenants.get(request.scope.tenant_name());
         let found = self.look_up(request, &tenant).await;
         tenant.count(found.as_ref().ok(), request.embedding.is_some());
+        self.inner.common.metrics.lookup(found.as_ref().ok(), request.embedding.is_some());
         found
     }
 
@@ -146,7 +147,7 @@ impl RedisSemanticCacheProvider {
                 return Ok(hit(repeat.document.entry.clone(), HitKind::Exact, 1.0, now));
             }
             let key = inner.keys.entry(place);
-            let live = inner.indexes.live(group.shard);
+            let live = inner.common.indexes.live(group.shard);
             let answers = self.ask(request, &group, &key, &live.schema, now).await?;
             let state = answers.state;
             tenant.learn(asked, state);
@@ -166,7 +167,7 @@ impl RedisSemanticCacheProvider {
                 self.prolong(&document, &key, now);
             }
             if document.apart {
-                match self.response(&document, &key).await? {
+                match self.response(group.shard, &document, &key).await? {
                     Some(response) => document.entry.response = response,
                     // Replaced or removed between the two looks.
                     None => return Ok(CacheLookup::Miss(None)),
@@ -196,12 +197,12 @@ impl RedisSemanticCacheProvider {
         if let Some(embedding) = &request.embedding {
             let index = inner.keys.index(group.shard);
             let timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-            let terms = self.capabilities().filter_terms();
+            let terms = self.capabilities().map_or(0, Capabilities::filter_terms);
             let narrowed = request.filter.as_ref().map(|filter| prefilter(filter, schema, terms)).unwrap_or_default();
             let search = nearest(&index, &group.tag, &schema.vector, embedding, &narrowed, now, timeout_ms);
             pipeline.add_command(search);
         }
-        let answers = self.call("lookup", limit, Guarded::Yes, async |mut connection| {
+        let answers = self.call(group.shard, "lookup", limit, Guarded::Yes, async |mut connection| {
             let answers: Vec<Result<Value, RedisError>> = pipeline.query_async(&mut connection).await?;
             let mut answers = answers.into_iter();
             let state = answers.next().transpose()?;
@@ -225,10 +226,11 @@ impl RedisSemanticCacheProvider {
         guarded: Guarded,
     ) -> Result<Option<State>> {
         let inner = &*self.inner;
-        let key = inner.keys.tenant(inner.keys.shard(scope.tenant_name()), scope.tenant_name());
+        let shard = inner.keys.shard(scope.tenant_name());
+        let key = inner.keys.tenant(shard, scope.tenant_name());
         let limit = if guarded == Guarded::Yes { inner.config.deadline } else { inner.config.write_deadline };
         let asked = Instant::now();
-        let answer = self.call(operation, limit, guarded, async |mut connection| {
+        let answer = self.call(shard, operation, limit, guarded, async |mut connection| {
             query::state(&key).query_async::<Value>(&mut connection).await
         });
         let state = read_state(Some(&answer.await?)).map_err(|error| damaged(operation, error))?;
@@ -239,10 +241,11 @@ impl RedisSemanticCacheProvider {
     /// The epoch of a tenant's cache, which begins now unless it has begun.
     async fn first_epoch(&self, scope: &Scope, tenant: &Tenant) -> Result<Epoch> {
         let inner = &*self.inner;
-        let key = inner.keys.tenant(inner.keys.shard(scope.tenant_name()), scope.tenant_name());
+        let shard = inner.keys.shard(scope.tenant_name());
+        let key = inner.keys.tenant(shard, scope.tenant_name());
         let pipeline = query::begin(&key, Epoch::new());
         let asked = Instant::now();
-        let answer = self.call("store", inner.config.write_deadline, Guarded::Yes, async |mut connection| {
+        let answer = self.call(shard, "store", inner.config.write_deadline, Guarded::Yes, async |mut connection| {
             pipeline.query_async::<(Value,)>(&mut connection).await
         });
         let state = read_state(Some(&answer.await?.0)).map_err(|error| damaged("store", error))?;
@@ -252,10 +255,10 @@ impl RedisSemanticCacheProvider {
 
     /// Learns what the index is by now, and whether it is another than this.
     async fn has_changed(&self, operation: &'static str, limit: Duration, shard: Shard, from: &Live) -> Result<bool> {
-        let indexes = self.inner.indexes.clone();
-        let follow = async |mut connection| indexes.follow(&mut connection, shard).await;
-        self.call(operation, limit, Guarded::No, follow).await?;
-        Ok(*self.inner.indexes.live(shard) != *from)
+        let common = self.inner.common.clone();
+        let follow = async |mut connection| common.indexes.follow(&mut connection, shard).await;
+        self.call(shard, operation, limit, Guarded::No, follow).await?;
+        Ok(*self.inner.common.indexes.live(shard) != *from)
     }
 
     /// Files an entry in an epoch.
@@ -267,19 +270,20 @@ impl RedisSemanticCacheProvider {
         let key = inner.keys.entry(place);
         let tenant_key = inner.keys.tenant(group.shard, entry.scope.tenant_name());
         let document = Document::new(entry, id, self.now());
-        let live = inner.indexes.live(group.shard);
+        let live = inner.common.indexes.live(group.shard);
         let repeat = inner.repeats.is_on().then(|| document.clone());
         let mut pipeline = redis::pipe();
         pipeline.atomic().add_command(query::state(&tenant_key));
         document.store(&mut pipeline, entry, &key, &group, epoch, &live).map_err(|error| damaged("store", error))?;
-        let mark_key = inner.indexes.mark_key(group.shard);
+        let mark_key = inner.common.indexes.mark_key(group.shard);
         if let Some(mark_key) = &mark_key {
             pipeline.cmd("GET").arg(mark_key);
         }
         let asked = Instant::now();
-        let answer = self.call("store", inner.config.write_deadline, Guarded::Yes, async |mut connection| {
-            pipeline.query_async::<Vec<Value>>(&mut connection).await
-        });
+        let answer =
+            self.call(group.shard, "store", inner.config.write_deadline, Guarded::Yes, async |mut connection| {
+                pipeline.query_async::<Vec<Value>>(&mut connection).await
+            });
         let mut answer = answer.await?.into_iter();
         let (state, former, mark) = (answer.next(), answer.next(), answer.next());
         let state = read_state(state.as_ref()).map_err(|error| damaged("store", error))?;
@@ -288,7 +292,7 @@ impl RedisSemanticCacheProvider {
             inner.repeats.put(place, repeat, state, asked);
         }
         if matches!(former, Some(Value::Int(1..))) {
-            self.tell_of_change(tenant_key);
+            self.tell_of_change(group.shard, tenant_key);
         }
         let is_current = mark_key.is_none() || live.is_current(mark.as_ref().and_then(query::text));
         let outdated = (!is_current).then_some(live);
@@ -297,14 +301,17 @@ impl RedisSemanticCacheProvider {
 
     /// Lets every process know that an answer was replaced by another. Nobody waits for it: until they know, they serve
     /// the former answer, which was as good as the latter when it was read.
-    fn tell_of_change(&self, tenant_key: String) {
+    fn tell_of_change(&self, shard: Shard, tenant_key: String) {
         let provider = self.clone();
         tokio::spawn(async move {
             let command = query::changed(&tenant_key);
-            let told =
-                provider.call("store", provider.inner.config.write_deadline, Guarded::Yes, async |mut connection| {
-                    command.exec_async(&mut connection).await
-                });
+            let told = provider.call(
+                shard,
+                "store",
+                provider.inner.config.write_deadline,
+                Guarded::Yes,
+                async |mut connection| command.exec_async(&mut connection).await,
+            );
             // What fails here is made good when the former answer's repeat has its greatest age.
             if let Err(error) = told.await {
                 debug!(error = &error as &dyn std::error::Error, "a replaced answer was not counted");
@@ -322,7 +329,7 @@ impl RedisSemanticCacheProvider {
             None => return Ok(Look::Miss(None)),
             Some(Ok(answer)) => read_nearest(answer).map_err(|error| damaged("lookup", error))?,
             Some(Err(error)) => {
-                self.look_after_the_index();
+                self.look_after_the_index(self.inner.keys.shard(request.scope.tenant_name()));
                 return Err(crate::error::backend("lookup", error));
             }
         };
@@ -362,9 +369,9 @@ impl RedisSemanticCacheProvider {
     }
 
     /// The response that lies apart, if it is still this entry's.
-    async fn response(&self, document: &Document, key: &str) -> Result<Option<String>> {
+    async fn response(&self, shard: Shard, document: &Document, key: &str) -> Result<Option<String>> {
         let response_key = Keys::response(key);
-        let json = self.call("lookup", self.inner.config.deadline, Guarded::Yes, async |mut connection| {
+        let json = self.call(shard, "lookup", self.inner.config.deadline, Guarded::Yes, async |mut connection| {
             redis::cmd("GET").arg(response_key).query_async::<Option<Vec<u8>>>(&mut connection).await
         });
         let Some(json) = json.await? else { return Ok(None) };

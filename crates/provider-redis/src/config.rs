@@ -10,7 +10,9 @@ use memory_core::manager::DEFAULT_CACHE_THRESHOLD;
 use memory_core::{CacheMode, CachePolicy, Clock, EmbeddingSpace, Error, Result, Timestamp};
 use secrecy::SecretString;
 
+use crate::credentials::CredentialsProvider;
 use crate::schema::IndexSchema;
+use crate::topology::Node;
 
 /// How to open a [`RedisSemanticCacheProvider`](crate::RedisSemanticCacheProvider). Begin with [`new`](Self::new) and
 /// change what differs. `Debug` hides the URL, which may hold a password, and the password.
@@ -19,6 +21,11 @@ use crate::schema::IndexSchema;
 pub struct RedisConfig {
     /// `redis://` or, with TLS, `rediss://`.
     pub url: SecretString,
+    /// Whether `url` is a node of a cluster, or the address that one is found by. The other nodes are found through it.
+    /// Choose [`shards`](Self::shards) then.
+    pub cluster: bool,
+    /// Further nodes to find the cluster by when that of `url` is gone, as `host:port`. Login and TLS are as for `url`.
+    pub nodes: Vec<String>,
     /// The space of the vectors in the index. Vectors of another are refused.
     pub space: Arc<EmbeddingSpace>,
     /// The index; one that fits [`space`](Self::space) and [`expected_entries`](Self::expected_entries) unless given.
@@ -35,6 +42,8 @@ pub struct RedisConfig {
     pub username: Option<String>,
     /// The password; the URL's unless given.
     pub password: Option<SecretString>,
+    /// Asked for user and password before each connection is made, in place of the three above; for tokens that expire.
+    pub credentials: Option<Arc<dyn CredentialsProvider>>,
     /// The certificate authority of a `rediss://` server, as PEM; those of the system unless given.
     pub ca_file: Option<PathBuf>,
     /// How long a lookup may take before it is a miss; 50 ms unless told otherwise.
@@ -45,8 +54,8 @@ pub struct RedisConfig {
     /// vector nor Redis; 64 MiB unless told otherwise, 0 for none. A repeat is served for at most 10 ms after Redis was
     /// last asked something for the tenant; an invalidation takes as long, so that none outlives it.
     pub repeat_bytes: u64,
-    /// Over how many slots of a cluster tenants are spread; 1 unless told otherwise. Everything of a tenant is in one
-    /// slot. Changing it is beginning with an empty cache.
+    /// Over how many slots of a cluster tenants are spread; 1 unless told otherwise, for a cluster 16 to 64. Everything
+    /// of a tenant is in one slot. Changing it is beginning with an empty cache.
     pub shards: u16,
     /// After how many failures in a row lookups and stores are refused at once; 5 unless told otherwise.
     pub breaker_failures: u32,
@@ -62,6 +71,8 @@ impl RedisConfig {
     pub fn new(url: impl Into<String>, space: Arc<EmbeddingSpace>) -> Self {
         Self {
             url: SecretString::from(url.into()),
+            cluster: false,
+            nodes: Vec::new(),
             space,
             index_schema: None,
             expected_entries: 100_000,
@@ -69,6 +80,7 @@ impl RedisConfig {
             ttl: DEFAULT_TTL,
             username: None,
             password: None,
+            credentials: None,
             ca_file: None,
             deadline: Duration::from_millis(50),
             write_deadline: Duration::from_secs(1),
@@ -113,6 +125,13 @@ impl RedisConfig {
         if !(1..=1000).contains(&self.shards) {
             return Err(Error::invalid("shards", self.shards, "1 to 1000"));
         }
+        if !self.nodes.is_empty() && !self.cluster {
+            return Err(Error::invalid("nodes", self.nodes.len(), "none, unless `cluster` is set"));
+        }
+        if let Some(at) = self.nodes.iter().position(|address| Node::parse(address).is_none()) {
+            // What is no address is not shown: it may be a URL with a password.
+            return Err(Error::invalid(format!("nodes[{at}]"), "what is no address", "host:port"));
+        }
         if self.breaker_failures == 0 {
             return Err(Error::invalid("breaker_failures", 0, "at least 1"));
         }
@@ -132,6 +151,7 @@ impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisConfig")
             .field("url", &self.url)
+            .field("cluster", &self.cluster)
             .field("space", &self.space.to_string())
             .field("index_schema", &self.index_schema)
             .field("threshold", &self.threshold)
@@ -171,6 +191,8 @@ mod tests {
                 with(|config| config.threshold = f32::NAN),
                 with(|config| config.deadline = Duration::ZERO),
                 with(|config| config.shards = 0),
+                with(|config| config.nodes = vec!["a:1".into()]),
+                with(|config| (config.cluster, config.nodes) = (true, vec!["redis://:hunter2@a:1".into()])),
                 with(|config| config.breaker_failures = 0),
                 with(|config| config.index_schema = Some(IndexSchema::sized(9, 1))),
             ].join("\n"),
@@ -178,6 +200,8 @@ mod tests {
         threshold: given NaN, allowed: -1.0 to 1.0, a cosine similarity
         deadline: given 0 s, allowed: more than 0 s
         shards: given 0, allowed: 1 to 1000
+        nodes: given 1, allowed: none, unless `cluster` is set
+        nodes[0]: given what is no address, allowed: host:port
         breaker_failures: given 0, allowed: at least 1
         index_schema.fields.dims: given 9, allowed: 8, the dimensions of m@1/8
         "

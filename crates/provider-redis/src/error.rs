@@ -41,3 +41,18 @@ pub(crate) fn damaged(operation: &'static str, source: impl Into<BoxError>) -> E
 pub(crate) fn unusable(reason: String, source: Option<BoxError>) -> Error {
     Error::Unusable { provider: PROVIDER, reason, source }
 }
+
+/// An error and its causes in one line, for where only text can go.
+pub(crate) fn told(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // Some errors repeat their cause.
+        let text = error.to_string();
+        if !told.ends_with(&text) {
+            told = format!("{told}: {text}");
+        }
+        cause = error.source();
+    }
+    told
+}

@@ -19,11 +19,12 @@ const GIVE_BACK: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return re
 impl RedisSemanticCacheProvider {
     /// Whether this process may compute the answer now; else waits until the one that may is done.
     pub(crate) async fn begin(&self, request: &CacheRequest, lease: Duration) -> Result<bool> {
+        let shard = self.inner.keys.shard(request.scope.tenant_name());
         let key = self.fill_key(request);
         let deadline = self.inner.config.deadline;
         let take = take(&key, &self.inner.holder, lease);
         let holder = self
-            .call("begin_fill", deadline, Guarded::Yes, async |mut connection| {
+            .call(shard, "begin_fill", deadline, Guarded::Yes, async |mut connection| {
                 take.query_async::<Value>(&mut connection).await
             })
             .await?;
@@ -37,7 +38,7 @@ impl RedisSemanticCacheProvider {
         while began.elapsed() < lease {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LAST_PAUSE);
-            let is_held = self.call("begin_fill", deadline, Guarded::Yes, async |mut connection| {
+            let is_held = self.call(shard, "begin_fill", deadline, Guarded::Yes, async |mut connection| {
                 redis::cmd("EXISTS").arg(&key).query_async::<bool>(&mut connection).await
             });
             if !is_held.await? {
@@ -49,9 +50,10 @@ impl RedisSemanticCacheProvider {
 
     /// Gives the right back.
     pub(crate) async fn end(&self, request: &CacheRequest) -> Result<()> {
+        let shard = self.inner.keys.shard(request.scope.tenant_name());
         let mut give_back = redis::cmd("EVAL");
         give_back.arg(GIVE_BACK).arg(1).arg(self.fill_key(request)).arg(&self.inner.holder);
-        self.call("end_fill", self.inner.config.write_deadline, Guarded::Yes, async |mut connection| {
+        self.call(shard, "end_fill", self.inner.config.write_deadline, Guarded::Yes, async |mut connection| {
             give_back.exec_async(&mut connection).await
         })
         .await

@@ -74,8 +74,12 @@ impl Indexes {
     ///
     /// # Errors
     /// [`Error::Unusable`] without vector search, and [`Error::Invalid`] naming a field that the server cannot index.
-    pub(crate) async fn probe(&self, connection: &mut (impl ConnectionLike + Send)) -> Result<Capabilities> {
-        let found = probe::probe(connection, &self.keys, self.keys.shard("")).await;
+    pub(crate) async fn probe(
+        &self,
+        connection: &mut (impl ConnectionLike + Send),
+        shard: Shard,
+    ) -> Result<Capabilities> {
+        let found = probe::probe(connection, &self.keys, shard).await;
         let can = found.map_err(|error| backend("probe", error))?;
         if !can.vectors {
             let reason = "the server has no vector search; use Redis 8, Redis Stack, or Valkey with its search module";

@@ -90,8 +90,10 @@ impl RedisSemanticCacheProvider {
         // Entries that Redis dropped by itself may be in a process's memory still: counted even where nothing was found.
         let command = query::changed(&tenant_key);
         let limit = self.inner.config.write_deadline;
-        self.call("invalidate", limit, Guarded::No, async |mut connection| command.exec_async(&mut connection).await)
-            .await?;
+        self.call(place.shard, "invalidate", limit, Guarded::No, async |mut connection| {
+            command.exec_async(&mut connection).await
+        })
+        .await?;
         tenant.forget();
         tokio::time::sleep(REPEAT_LEASE).await;
         Ok(removed)
@@ -102,8 +104,10 @@ impl RedisSemanticCacheProvider {
         let tenant_key = self.inner.keys.tenant(place.shard, scope.tenant_name());
         let command = query::begin_anew(&tenant_key, Epoch::new());
         let limit = self.inner.config.write_deadline;
-        self.call("invalidate", limit, Guarded::No, async |mut connection| command.exec_async(&mut connection).await)
-            .await?;
+        self.call(place.shard, "invalidate", limit, Guarded::No, async |mut connection| {
+            command.exec_async(&mut connection).await
+        })
+        .await?;
         tenant.forget();
         tokio::time::sleep(REPEAT_LEASE).await;
         let counted = query::selection(scope, place.epoch, &[], place.now);
@@ -144,12 +148,14 @@ impl RedisSemanticCacheProvider {
             let mut scan = redis::cmd("SCAN");
             scan.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(PAGE);
             let found: (u64, Vec<String>) = self
-                .call("invalidate", limit, Guarded::No, async |mut connection| scan.query_async(&mut connection).await)
+                .call(shard, "invalidate", limit, Guarded::No, async |mut connection| {
+                    scan.query_async(&mut connection).await
+                })
                 .await?;
             if !found.1.is_empty() {
                 let mut unlink = redis::cmd("UNLINK");
                 unlink.arg(found.1);
-                self.call("invalidate", limit, Guarded::No, async |mut connection| {
+                self.call(shard, "invalidate", limit, Guarded::No, async |mut connection| {
                     unlink.exec_async(&mut connection).await
                 })
                 .await?;
@@ -181,7 +187,7 @@ impl RedisSemanticCacheProvider {
             }
             let limit = self.inner.config.write_deadline;
             let gone: Vec<u64> = self
-                .call("invalidate", limit, Guarded::No, async |mut connection| {
+                .call(shard, "invalidate", limit, Guarded::No, async |mut connection| {
                     pipeline.query_async(&mut connection).await
                 })
                 .await?;
@@ -201,7 +207,7 @@ impl RedisSemanticCacheProvider {
         // The server's own limit lies past ours: it would answer with a part and not say so.
         let timeout_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX).saturating_mul(2);
         let command = keys_of(&self.inner.keys.index(shard), selection, limit, timeout_ms);
-        let answer = self.ask_index(operation, command).await?;
+        let answer = self.ask_index(shard, operation, command).await?;
         read_keys(&answer).map_err(|error| damaged(operation, error))
     }
 
@@ -212,7 +218,7 @@ impl RedisSemanticCacheProvider {
         loop {
             let mut command = redis::cmd("FT.INFO");
             command.arg(&name);
-            let info = self.ask_index("invalidate", command).await?;
+            let info = self.ask_index(shard, "invalidate", command).await?;
             if index::is_complete(&info) {
                 return Ok(());
             }

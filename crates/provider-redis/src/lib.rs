@@ -22,6 +22,8 @@
 //! - **Redis is a cache, not a promise.** A lookup that has no answer within its deadline is a retryable error, which
 //!   the manager treats as a miss. A breaker keeps callers from waiting for a Redis that does not answer, and a
 //!   connection that is lost is made again in the background, together with the index when that is gone too.
+//! - **One server or a cluster.** A tenant's entries are in one slot; a node that is gone takes nothing but its own
+//!   tenants with it.
 //! - **Expiry is checked three times**: Redis removes the key, the search leaves out what has expired by the caller's
 //!   clock, and what comes back is checked again.
 //!
@@ -45,6 +47,7 @@ mod breaker;
 mod cache;
 mod config;
 mod connection;
+mod credentials;
 mod entry;
 mod error;
 mod fills;
@@ -53,18 +56,22 @@ mod half;
 mod index;
 mod invalidate;
 mod keys;
+pub mod metrics;
 mod provider;
 mod query;
 mod rebuild;
 mod repeats;
 mod schema;
+mod servers;
 mod sliding;
 mod tenants;
+mod topology;
 mod working;
 
 pub use config::RedisConfig;
+pub use credentials::{Credentials, CredentialsProvider};
 pub use index::Capabilities;
-pub use provider::RedisSemanticCacheProvider;
+pub use provider::{Health, RedisSemanticCacheProvider};
 pub use rebuild::RebuildProgress;
 pub use schema::{Algorithm, DEFAULT_SCHEMA_FILE, DataType, FieldKind, IndexField, IndexSchema, VectorField};
 pub use working::RedisWorkingMemory;

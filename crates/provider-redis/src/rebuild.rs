@@ -1,7 +1,6 @@
 //! Making the index again while it is used: another beside it, filled from the same entries, then the alias is moved.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use memory_core::{Error, Result};
 use redis::RedisResult;
@@ -10,7 +9,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::config::RedisConfig;
-use crate::connection::Link;
+use crate::connection::Common;
 use crate::entry::{Document, ENTRY, LINKS, blob, values};
 use crate::error::{backend, unanswered, unusable};
 use crate::index::{self, Differing, Indexes, tried};
@@ -70,9 +69,12 @@ impl RedisSemanticCacheProvider {
     pub async fn rebuild(config: RedisConfig, mut progress: impl FnMut(RebuildProgress) + Send) -> Result<Self> {
         let schema = config.validate()?;
         let keys = Keys::new(&schema, config.shards, &config.space);
-        let indexes = Arc::new(Indexes::new(schema, keys.clone()));
-        let mut connection = Link::new(&config, indexes.clone())?.to_probe().await?;
-        if !indexes.probe(&mut connection).await?.aliases {
+        let common = Common::new(&config, Indexes::new(schema, keys.clone()))?;
+        let indexes = &common.indexes;
+        let began = Instant::now();
+        let first = keys.shard("");
+        let can = indexes.probe(&mut common.reach(first, began).await?, first).await?;
+        if !can.aliases {
             let reason = "the server has no aliases of indexes, which rebuilding one while it is used needs; \
                           drop the index, and the cache begins empty";
             return Err(unusable(reason.into(), None));
@@ -80,8 +82,9 @@ impl RedisSemanticCacheProvider {
         let shards = keys.shards().count();
         for shard in keys.shards() {
             let now = RebuildProgress { shard: shard.number(), shards, rewritten: 0, filled: 0.0 };
+            let mut connection = common.reach(shard, began).await?;
             let lock = Lock::take(&mut connection, keys.rebuilding(shard)).await.map_err(failed)?;
-            let rebuild = Rebuild { indexes: &indexes, connection: connection.clone(), shard, lock };
+            let rebuild = Rebuild { indexes, connection, shard, lock };
             rebuild.run(now, &mut progress).await?;
         }
         Self::connect(config).await

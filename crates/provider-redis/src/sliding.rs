@@ -33,11 +33,12 @@ impl RedisSemanticCacheProvider {
                 return;
             }
         };
-        let provider = self.clone();
+        let (provider, shard) = (self.clone(), self.inner.keys.shard(document.scope.tenant_name()));
         tokio::spawn(async move {
             let limit = provider.inner.config.write_deadline;
-            let done = provider
-                .call("prolong", limit, Guarded::Yes, async |mut connection| command.exec_async(&mut connection).await);
+            let done = provider.call(shard, "prolong", limit, Guarded::Yes, async |mut connection| {
+                command.exec_async(&mut connection).await
+            });
             if let Err(error) = done.await {
                 debug!(error = &error as &dyn std::error::Error, "a sliding entry is not given more time");
             }

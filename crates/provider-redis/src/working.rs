@@ -19,7 +19,7 @@ use memory_core::{
 use serde::{Deserialize, Serialize};
 
 use crate::error::damaged;
-use crate::keys::Keys;
+use crate::keys::{Keys, Shard};
 use crate::provider::{Guarded, RedisSemanticCacheProvider};
 
 /// Working memory on Redis, over the connection, the breaker and the deadlines of a [`RedisSemanticCacheProvider`]. Clones
@@ -52,9 +52,13 @@ impl WorkingMemory for RedisWorkingMemory {
         let now = self.provider.now().trunc_subsecs(6);
         let (body, arguments) = append_arguments(&request, now).map_err(|error| damaged("append", error))?;
         let key = self.key(&request.scope);
-        let answer = self.provider.call("append", self.limit(), Guarded::Yes, async |mut connection| {
-            script::APPEND.run::<(bool, String)>(&mut connection, &key, &arguments).await
-        });
+        let answer = self.provider.call(
+            self.shard(&request.scope),
+            "append",
+            self.limit(),
+            Guarded::Yes,
+            async |mut connection| script::APPEND.run::<(bool, String)>(&mut connection, &key, &arguments).await,
+        );
         let (replayed, receipt) = answer.await?;
         let (its_body, receipt) = read_receipt(&receipt, replayed).map_err(|error| damaged("append", error))?;
         match request.idempotency {
@@ -72,9 +76,13 @@ impl WorkingMemory for RedisWorkingMemory {
             MAX_WINDOW_BYTES.to_string(),
         ];
         let key = self.key(&request.scope);
-        let answer = self.provider.call("window", self.limit(), Guarded::Yes, async |mut connection| {
-            script::WINDOW.run::<Option<Found>>(&mut connection, &key, &arguments).await
-        });
+        let answer = self.provider.call(
+            self.shard(&request.scope),
+            "window",
+            self.limit(),
+            Guarded::Yes,
+            async |mut connection| script::WINDOW.run::<Option<Found>>(&mut connection, &key, &arguments).await,
+        );
         match answer.await? {
             Some(found) => read_window(found).map_err(|error| damaged("window", error)),
             None => Ok(Window::default()),
@@ -85,9 +93,10 @@ impl WorkingMemory for RedisWorkingMemory {
         check_session(scope)?;
         let arguments = [self.provider.now().timestamp_micros().to_string()];
         let key = self.key(scope);
-        let answer = self.provider.call("clear", self.limit(), Guarded::No, async |mut connection| {
-            script::CLEAR.run(&mut connection, &key, &arguments).await
-        });
+        let answer =
+            self.provider.call(self.shard(scope), "clear", self.limit(), Guarded::No, async |mut connection| {
+                script::CLEAR.run(&mut connection, &key, &arguments).await
+            });
         answer.await
     }
 }
@@ -98,6 +107,10 @@ impl RedisWorkingMemory {
     }
 
     /// Without its messages an agent cannot go on, so a window has the time of a write and not that of a lookup.
+    fn shard(&self, scope: &Scope) -> Shard {
+        self.provider.inner.keys.shard(scope.tenant_name())
+    }
+
     fn limit(&self) -> Duration {
         self.provider.inner.config.write_deadline
     }

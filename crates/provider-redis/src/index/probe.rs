@@ -95,5 +95,7 @@ pub(crate) async fn tried(connection: &mut (impl ConnectionLike + Send), command
 
 /// Whether the server understood and said no, as against not being reached or not being ready.
 pub(crate) fn is_refusal(error: &redis::RedisError) -> bool {
+    // One without memory is not ready: what it was asked is not wrong.
     matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ResponseError) | ErrorKind::Extension)
+        && error.code() != Some("OOM")
 }

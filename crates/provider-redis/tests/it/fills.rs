@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use embedders::StaticEmbedder;
 use memory_core::{AnswerRequest, Embedder, NewAnswer, SemanticCache, TieredMemoryManager};
 use memory_testkit::make;
+use memory_testkit::services::{self, Service};
 use provider_embedded::{EmbeddedConfig, EmbeddedProvider};
 use provider_redis::{IndexSchema, RedisSemanticCacheProvider};
 
+use crate::round_trips::counted;
 use crate::support::{Home, fingerprint, request};
 
 /// A manager as another process would have one.
@@ -65,7 +67,8 @@ async fn one_of_many_processes_computes_the_answer() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_right_ends_with_its_lease_and_is_nobody_elses_to_give_back() {
-    let Some(home) = Home::new() else { return };
+    let Some(server) = services::private(Service::Redis) else { return };
+    let home = Home::at(server.url());
     let (one, other) = (home.open().await, home.open().await);
     let asked = request(&make::user("acme", "ann"), "one", None);
     let long = Duration::from_secs(60);
@@ -76,6 +79,10 @@ async fn a_right_ends_with_its_lease_and_is_nobody_elses_to_give_back() {
         let (other, asked) = (other.clone(), asked.clone());
         tokio::spawn(async move { other.begin_fill(&asked, long).await })
     };
+    let began = Instant::now();
+    while !counted(&mut home.direct().await).await.contains_key("exists") {
+        assert!(began.elapsed() < Duration::from_secs(10), "it does not look whether it is done");
+    }
     let bystander = request(&make::user("acme", "bob"), "one", None);
     assert!(other.begin_fill(&bystander, long).await.unwrap(), "another scope is another question");
     assert!(!waits.is_finished(), "it was not the other's to give back");

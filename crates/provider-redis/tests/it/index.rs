@@ -16,7 +16,7 @@ use crate::support::{Home, answer, entry, request};
 async fn an_index_that_differs_is_refused_with_the_difference() {
     let Some(home) = Home::new() else { return };
     let first = home.open().await;
-    let capabilities = first.capabilities();
+    let capabilities = first.capabilities().expect("a server was reached");
     assert!(capabilities.vectors && capabilities.text && capabilities.aliases, "{capabilities:?}");
     home.open().await;
     let mut other = home.config();
@@ -67,7 +67,7 @@ async fn half_precision_finds_the_same_at_nearly_the_same_similarity() {
     schema.vector.data_type = DataType::Float16;
     config.index_schema = Some(schema);
     let cache = RedisSemanticCacheProvider::connect(config).await.unwrap();
-    assert!(cache.capabilities().float16);
+    assert!(cache.capabilities().is_some_and(|can| can.float16));
     let mut worst = 0_f32;
     for seed in 0..50 {
         let scope = make::user("acme", &format!("user {seed}"));

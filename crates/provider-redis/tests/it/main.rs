@@ -1,8 +1,10 @@
 //! The Redis provider against its contract and against what happens to servers, on a real Redis.
 
+mod cluster;
 mod contract;
 mod epochs;
 mod expiry;
+mod failover;
 mod faults;
 mod fills;
 mod hostile;
@@ -10,8 +12,15 @@ mod hybrid;
 mod index;
 mod isolation;
 mod large;
+mod metrics;
+mod opening;
+mod peer;
+mod pressure;
+mod proxy;
 mod rebuild;
 mod repeats;
 mod round_trips;
 mod support;
+mod tls;
+mod tokens;
 mod working;

@@ -319,7 +319,7 @@ async fn without_aliases_it_works_and_says_that_it_cannot_be_rebuilt() {
         config
     };
     let cache = connect(with(Algorithm::Flat)).await;
-    assert!(!cache.capabilities().aliases);
+    assert!(cache.capabilities().is_some_and(|can| !can.aliases));
     file(&cache, "known").await;
     assert!(is_found(&cache, "known").await);
     let refused = RedisSemanticCacheProvider::connect(with(HNSW)).await.unwrap_err();

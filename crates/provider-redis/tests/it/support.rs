@@ -1,13 +1,13 @@
 //! What the tests share: a server, an index of their own, and a connection beside the provider's.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use memory_core::{
     CacheLookup, CacheMode, CachePolicy, CacheRequest, Compatibility, Embedding, Fingerprint, Metadata, NewCacheEntry,
     Scope, SemanticCache,
 };
-use memory_testkit::services::{self, Service};
+use memory_testkit::services::{self, Server, Service};
 use memory_testkit::{TestClock, make};
 use provider_redis::{IndexSchema, RedisConfig, RedisSemanticCacheProvider};
 
@@ -115,4 +115,48 @@ pub async fn answer(cache: &RedisSemanticCacheProvider, request: &CacheRequest) 
 /// Whether `MEMORY_TEST_FULL` asks for the campaigns at their full length.
 pub fn is_full_campaign() -> bool {
     std::env::var_os("MEMORY_TEST_FULL").is_some_and(|value| value == "1")
+}
+
+/// Private servers that reach each other at 127.0.0.1, which those in containers do not. `None` as for
+/// [`services::private`].
+///
+/// # Panics
+/// As [`services::private`].
+pub fn neighbours<const N: usize>(settings: &[&str]) -> Option<[Server; N]> {
+    let mut servers = Vec::new();
+    for _ in 0..N {
+        let server = services::private_with(Service::Redis, settings)?;
+        let folder: Vec<String> = command(&server.url(), &["CONFIG", "GET", "dir"]);
+        if folder.get(1).map(String::as_str) != server.folder().to_str() {
+            let required = std::env::var(services::REQUIRE_VARIABLE).is_ok_and(|list| list.contains("redis"));
+            assert!(
+                !required,
+                "servers in containers do not reach each other; stop the engine, for those of the wheels"
+            );
+            eprintln!("SKIPPED: servers in containers do not reach each other at 127.0.0.1");
+            return None;
+        }
+        servers.push(server);
+    }
+    servers.try_into().ok()
+}
+
+/// Sends one command over a connection of its own.
+pub fn command<T: redis::FromRedisValue>(url: &str, words: &[&str]) -> T {
+    try_command(url, words).expect("an answer")
+}
+
+pub fn try_command<T: redis::FromRedisValue>(url: &str, words: &[&str]) -> redis::RedisResult<T> {
+    let mut connection = redis::Client::open(url)?.get_connection()?;
+    redis::cmd(words[0]).arg(&words[1..]).query(&mut connection)
+}
+
+/// Waits until something is so, and fails when it is not within the time.
+pub async fn wait_until(what: &str, time: Duration, mut is_so: impl AsyncFnMut() -> bool) -> Duration {
+    let began = Instant::now();
+    while !is_so().await {
+        assert!(began.elapsed() < time, "not within {time:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    began.elapsed()
 }

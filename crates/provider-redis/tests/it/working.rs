@@ -146,11 +146,11 @@ async fn redis_drops_a_session_as_one_key() {
     let keyed = IdempotencyKey { key: "key".into(), body_hash: [1; 32] };
     memory.append(AppendRequest { ttl, idempotency: Some(keyed), ..hello(&scope) }).await.unwrap();
     let mut keys = async || -> Vec<String> {
-        redis::cmd("KEYS").arg(format!("{}:*", home.name)).query_async(&mut direct).await.unwrap()
+        redis::cmd("KEYS").arg(format!("{}:*:w:*", home.name)).query_async(&mut direct).await.unwrap()
     };
     let held = keys().await;
     assert_eq!(held.len(), 1, "{held:?}");
-    assert!(held[0].starts_with(&format!("{}:1:{{00}}:w:", home.name)), "{held:?}");
+    assert!(held[0].starts_with(&format!("{}:2:{{00}}:w:", home.name)), "{held:?}");
     assert_eq!(cache.stats(&scope).await.unwrap().entries, 0);
     let deadline = Instant::now() + Duration::from_secs(5);
     while !keys().await.is_empty() {

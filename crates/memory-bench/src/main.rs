@@ -4,7 +4,6 @@
 //! times.
 
 mod cache;
-mod cache_redis;
 mod corpus;
 mod embed;
 mod locomo;
@@ -12,6 +11,7 @@ mod models;
 mod recall;
 mod report;
 mod search;
+mod statistics;
 mod write;
 
 use anyhow::Result;
@@ -38,10 +38,8 @@ enum Command {
     Recall(recall::Args),
     /// How fast memories are written durably, from one writer and from many
     Write(write::Args),
-    /// How often the semantic cache is right: the threshold alone beside the threshold with the guard
+    /// How often the semantic cache is right, and how fast it is on Redis beside the least that can be sent there
     Cache(cache::Args),
-    /// How fast the semantic cache on Redis is, beside the least that can be sent to the same Redis
-    CacheRedis(cache_redis::Args),
 }
 
 #[tokio::main]
@@ -52,8 +50,7 @@ async fn main() -> Result<()> {
         Command::Search(args) => search::run(&args).await?,
         Command::Recall(args) => recall::run(&args).await?,
         Command::Write(args) => write::run(&args).await?,
-        Command::Cache(args) => cache::run(&args)?,
-        Command::CacheRedis(args) => cache_redis::run(&args).await?,
+        Command::Cache(args) => cache::run(&args).await?,
     };
     report.print(cli.json)
 }

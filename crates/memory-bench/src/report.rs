@@ -5,11 +5,14 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde::Serialize;
 
-/// Tables with titles, and notes under them.
+/// Tables with titles, bars to look at, notes under them, and goals at the end.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
     tables: Vec<Table>,
+    bars: Vec<Bars>,
     notes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    goals: Option<Table>,
 }
 
 /// A table: a title, the columns' names, the rows.
@@ -18,6 +21,22 @@ pub struct Table {
     title: String,
     columns: Vec<String>,
     rows: Vec<Vec<String>>,
+}
+
+/// Values of one kind, drawn as bars under the tables.
+#[derive(Debug, Serialize)]
+struct Bars {
+    title: String,
+    bars: Vec<Bar>,
+}
+
+/// A value to be drawn.
+#[derive(Debug, Serialize)]
+pub struct Bar {
+    /// What it is of.
+    pub label: String,
+    /// At least 0.
+    pub value: f64,
 }
 
 impl Table {
@@ -30,12 +49,34 @@ impl Table {
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());
     }
+
+    fn print(&self) {
+        let mut shown = comfy_table::Table::new();
+        shown.load_style(comfy_table::presets::ASCII_MARKDOWN).set_header(&self.columns);
+        for row in &self.rows {
+            shown.add_row(row);
+        }
+        for column in shown.column_iter_mut().skip(1) {
+            column.set_cell_alignment(comfy_table::CellAlignment::Right);
+        }
+        println!("\n{}\n{shown}", self.title);
+    }
 }
 
 impl Report {
     /// Adds a table.
     pub fn table(&mut self, table: Table) {
         self.tables.push(table);
+    }
+
+    /// Adds bars.
+    pub fn bars(&mut self, title: impl Into<String>, bars: Vec<Bar>) {
+        self.bars.push(Bars { title: title.into(), bars });
+    }
+
+    /// Sets what stands at the end: which goals were met.
+    pub fn goals(&mut self, table: Table) {
+        self.goals = Some(table);
     }
 
     /// Adds a note.
@@ -49,23 +90,30 @@ impl Report {
             println!("{}", serde_json::to_string_pretty(self)?);
             return Ok(());
         }
-        for table in &self.tables {
-            let mut shown = comfy_table::Table::new();
-            shown.load_style(comfy_table::presets::ASCII_MARKDOWN).set_header(&table.columns);
-            for row in &table.rows {
-                shown.add_row(row);
-            }
-            for column in shown.column_iter_mut().skip(1) {
-                column.set_cell_alignment(comfy_table::CellAlignment::Right);
-            }
-            println!("\n{}\n{shown}", table.title);
+        self.tables.iter().for_each(Table::print);
+        for Bars { title, bars } in &self.bars {
+            println!("\n{title}");
+            drawn(bars).iter().for_each(|line| println!("{line}"));
         }
         println!();
         for note in &self.notes {
             println!("{note}");
         }
+        self.goals.iter().for_each(Table::print);
         Ok(())
     }
+}
+
+/// A line for each bar, the longest 40 characters.
+fn drawn(bars: &[Bar]) -> Vec<String> {
+    const LONGEST: f64 = 40.0;
+    let most = bars.iter().map(|bar| bar.value).fold(0.0, f64::max);
+    let widest = bars.iter().map(|bar| bar.label.chars().count()).max().unwrap_or(0);
+    let line = |Bar { label, value }: &Bar| {
+        let length = if most > 0.0 { (value / most * LONGEST).round() as usize } else { 0 };
+        format!("{label:widest$}  {} {value:.0}", "█".repeat(length))
+    };
+    bars.iter().map(line).collect()
 }
 
 /// Times of single calls, sorted.
@@ -113,4 +161,28 @@ impl Times {
 pub fn micros(time: Duration) -> String {
     let micros = time.as_secs_f64() * 1e6;
     if micros >= 1000.0 { format!("{:.2} ms", micros / 1000.0) } else { format!("{micros:.1} µs") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_the_time_that_this_share_does_not_exceed() {
+        let times = Times::from_times((1..=100).rev().map(Duration::from_millis).collect());
+        assert_eq!(times.p50(), Duration::from_millis(51));
+        assert_eq!(times.percentile(0.99), Duration::from_millis(100));
+        assert_eq!(times.percentile(1.0), Duration::from_millis(100));
+        assert_eq!(Times::from_times(vec![Duration::from_millis(7)]).percentile(0.99), Duration::from_millis(7));
+    }
+
+    #[test]
+    fn bars_are_as_long_as_their_values() {
+        let bar = |label: &str, value| Bar { label: label.to_owned(), value };
+        let lines = drawn(&[bar("a", 10.0), bar("bcd", 5.0), bar("e", 0.0)]);
+        let length = |line: &String| line.chars().filter(|&c| c == '█').count();
+        assert_eq!(lines.iter().map(length).collect::<Vec<_>>(), [40, 20, 0]);
+        assert!(lines[0].starts_with("a    █") && lines[1].starts_with("bcd  █"), "{lines:?}");
+        assert_eq!(drawn(&[bar("nothing", 0.0)]), ["nothing   0"]);
+    }
 }

@@ -1,85 +1,65 @@
-//! How fast the semantic cache on Redis is, beside the least that can be sent to the same Redis.
+//! Calls to the semantic cache on a Redis of its own, beside the least that can be sent to the same Redis.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
 use memory_core::{
     CacheLookup, CacheRequest, Compatibility, Embedding, EmbeddingSpace, Fingerprint, HitKind, Metadata, NewCacheEntry,
     Scope, SemanticCache as _,
 };
 use memory_testkit::make;
-use memory_testkit::services::{self, Service};
 use provider_redis::{Algorithm, IndexSchema, RedisConfig, RedisSemanticCacheProvider};
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 use tokio::task::JoinSet;
 
-use crate::report::{Report, Table, Times, micros};
-
-/// What to measure.
-#[derive(clap::Args)]
-pub struct Args {
-    /// Entries in the cache
-    #[arg(long, default_value_t = 10_000)]
-    entries: usize,
-    /// Dimensions of the vectors
-    #[arg(long, default_value_t = 384)]
-    dimensions: usize,
-    /// Calls at once; several with commas
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32])]
-    concurrency: Vec<usize>,
-    /// Milliseconds for each row in each round
-    #[arg(long, default_value_t = 400)]
-    millis: u64,
-    /// Rounds; in each every row has its turn
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
-    /// Calls to compare: ping, search, hit, miss, exact, raw-store, store; several with commas
-    #[arg(long, value_delimiter = ',', value_enum, default_values_t = Call::ALL)]
-    calls: Vec<Call>,
-}
-
+/// A kind of call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
-enum Call {
+pub enum Call {
     Ping,
     Search,
     Hit,
     Miss,
     Exact,
+    Repeat,
     RawStore,
     Store,
 }
 
 impl Call {
-    const ALL: [Call; 7] = [Call::Ping, Call::Search, Call::Hit, Call::Miss, Call::Exact, Call::RawStore, Call::Store];
+    /// Every kind.
+    pub const ALL: [Call; 8] =
+        [Call::Ping, Call::Search, Call::Hit, Call::Miss, Call::Exact, Call::Repeat, Call::RawStore, Call::Store];
 
-    fn name(self) -> &'static str {
+    /// What the tables call it.
+    pub fn name(self) -> &'static str {
         match self {
             Call::Ping => "PING",
             Call::Search => "floor: FT.SEARCH alone",
             Call::Hit => "lookup, hit by meaning",
             Call::Miss => "lookup, miss",
-            Call::Exact => "lookup, exact repeat, no vector",
+            Call::Exact => "lookup, exact prompt, no vector",
+            Call::Repeat => "lookup, exact repeat of 100 prompts",
             Call::RawStore => "floor: HSET and PEXPIRE",
             Call::Store => "store",
         }
     }
-}
 
-/// What a row of the table took, over all rounds; processor time in seconds.
-#[derive(Default)]
-struct Taken {
-    times: Vec<Duration>,
-    took: Duration,
-    server_cpu: f64,
-    client_cpu: f64,
+    /// The least that can be sent in its place.
+    pub fn floor(self) -> Option<Call> {
+        match self {
+            Call::Hit | Call::Miss | Call::Exact | Call::Repeat => Some(Call::Search),
+            Call::Store => Some(Call::RawStore),
+            Call::Ping | Call::Search | Call::RawStore => None,
+        }
+    }
 }
 
 /// Everything a call needs.
-struct Bench {
+pub struct Bench {
     cache: RedisSemanticCacheProvider,
     connection: MultiplexedConnection,
     scope: Scope,
@@ -89,90 +69,35 @@ struct Bench {
     index: String,
     prefix: String,
     group: String,
-    effort: String,
+    /// How the index searches, as the tables say it.
+    pub effort: String,
     /// Of the hits by meaning: asked, and found.
     asked: AtomicUsize,
     found: AtomicUsize,
 }
 
-/// Fills a cache of a Redis of its own, then runs every call in turn.
-pub async fn run(args: &Args) -> Result<Report> {
-    let Some(server) = services::private(Service::Redis) else { bail!("there is no Redis to measure") };
-    let bench = Arc::new(Bench::fill(&server.url(), args).await?);
-    let mut taken: BTreeMap<(Call, usize), Taken> = BTreeMap::new();
-    for round in 0..args.rounds.max(1) {
-        for &concurrency in &args.concurrency {
-            for &call in &args.calls {
-                let (server_before, client_before) = (bench.server_cpu().await?, client_cpu());
-                let started = Instant::now();
-                let times = bench.clone().run(call, concurrency, Duration::from_millis(args.millis), round).await?;
-                let took = started.elapsed();
-                let row = taken.entry((call, concurrency)).or_default();
-                row.times.extend(times);
-                row.took += took;
-                row.server_cpu += bench.server_cpu().await? - server_before;
-                row.client_cpu += client_cpu() - client_before;
-            }
-        }
-    }
-    let columns = ["", "at once", "p50", "p95", "p99", "per s", "of its floor", "CPU µs, Redis", "CPU µs, client"];
-    let title = format!("{} entries of {} dimensions{}", args.entries, args.dimensions, bench.effort);
-    let mut table = Table::new(title, &columns);
-    let rate = |key: &(Call, usize)| taken.get(key).map(|row| row.times.len() as f64 / row.took.as_secs_f64());
-    for (key @ (call, concurrency), Taken { times, server_cpu, client_cpu, .. }) in &taken {
-        let calls = times.len() as f64;
-        let floor = match call {
-            Call::Hit | Call::Miss => rate(&(Call::Search, *concurrency)),
-            Call::Store => rate(&(Call::RawStore, *concurrency)),
-            _ => None,
-        };
-        let per_s = rate(key).unwrap_or_default();
-        let times = Times::from_times(times.clone());
-        table.row([
-            call.name().to_owned(),
-            concurrency.to_string(),
-            micros(times.p50()),
-            micros(times.percentile(0.95)),
-            micros(times.percentile(0.99)),
-            format!("{per_s:.0}"),
-            floor.map_or(String::new(), |floor| format!("{:.2}", per_s / floor)),
-            format!("{:.0}", server_cpu / calls * 1e6),
-            format!("{:.0}", client_cpu / calls * 1e6),
-        ]);
-    }
-    let mut report = Report::default();
-    report.table(table);
-    let (asked, found) = (bench.asked.load(Ordering::Relaxed), bench.found.load(Ordering::Relaxed));
-    if asked > 0 {
-        report.note(format!(
-            "hits by meaning at a similarity of 0.95: {found} of {asked} found, {:.2} %",
-            found as f64 / asked as f64 * 100.0
-        ));
-    }
-    report.note(
-        "The floor sends the same search with the same effort to the same index, and reads nothing of the answer.",
-    );
-    Ok(report)
-}
-
 impl Bench {
-    async fn fill(url: &str, args: &Args) -> Result<Self> {
-        let space = Arc::new(EmbeddingSpace::new("bench", "1", args.dimensions)?);
+    /// Connects a cache for so many entries and stores them, telling how far it is.
+    pub async fn fill(url: &str, entries: usize, dimensions: usize) -> Result<Self> {
+        let space = Arc::new(EmbeddingSpace::new("bench", "1", dimensions)?);
         let mut config = RedisConfig::new(url, space.clone());
-        config.expected_entries = args.entries as u64;
+        config.expected_entries = entries as u64;
         // What is slow is to be seen, not cut off.
         config.deadline = Duration::from_secs(30);
         config.write_deadline = Duration::from_secs(30);
-        let schema = IndexSchema::sized(args.dimensions, config.expected_entries);
+        let schema = IndexSchema::sized(dimensions, config.expected_entries);
         let cache = RedisSemanticCacheProvider::connect(config).await?;
         let scope = Scope::tenant("bench")?;
+        let progress = ProgressBar::new(entries as u64)
+            .with_style(ProgressStyle::with_template("filling with {len} entries {wide_bar} {percent} %, {eta} left")?);
         let mut filling = JoinSet::new();
         for task in 0..32 {
             let (cache, scope, space) = (cache.clone(), scope.clone(), space.clone());
-            let entries = args.entries;
+            let progress = progress.clone();
             filling.spawn(async move {
                 for at in (task..entries).step_by(32) {
                     cache.store(entry(&scope, &space, at)).await?;
+                    progress.inc(1);
                 }
                 Ok::<(), memory_core::Error>(())
             });
@@ -180,6 +105,7 @@ impl Bench {
         while let Some(filled) = filling.join_next().await {
             filled??;
         }
+        progress.finish_and_clear();
         let mut connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
         let indexes: Vec<String> = redis::cmd("FT._LIST").query_async(&mut connection).await?;
         let index = indexes.into_iter().next().context("the provider made an index")?;
@@ -193,29 +119,30 @@ impl Bench {
             Algorithm::Hnsw { ef_runtime, .. } => format!(", EF_RUNTIME {ef_runtime}"),
         };
         let (asked, found) = Default::default();
-        let entries = args.entries;
         Ok(Self { cache, connection, scope, space, entries, index, prefix, group, effort, asked, found })
     }
 
-    /// Makes calls from several tasks for as long, and gives each call's time.
-    async fn run(
-        self: Arc<Self>,
-        call: Call,
+    /// Makes calls from several tasks for as long, and gives each call's time. `call_at` says which call a task makes
+    /// as its first, second and so on.
+    pub async fn run(
+        self: &Arc<Self>,
+        call_at: impl Fn(usize) -> Call + Clone + Send + 'static,
         concurrency: usize,
         time: Duration,
         round: usize,
-    ) -> Result<Vec<Duration>> {
+    ) -> Result<Vec<(Call, Duration)>> {
         let mut tasks = JoinSet::new();
         let started = Instant::now();
         for task in 0..concurrency {
-            let bench = self.clone();
+            let (bench, call_at) = (self.clone(), call_at.clone());
             tasks.spawn(async move {
                 let mut times = Vec::new();
                 let mut connection = bench.connection.clone();
                 let mut at = (round * 7919 + task * 104_729) % bench.entries;
                 while started.elapsed() < time {
                     at = (at + 1_000_003) % bench.entries;
-                    times.push(bench.once(call, at, &mut connection).await?);
+                    let call = call_at(task + times.len());
+                    times.push((call, bench.once(call, at, &mut connection).await?));
                 }
                 Ok::<_, anyhow::Error>(times)
             });
@@ -225,6 +152,11 @@ impl Bench {
             times.extend(task??);
         }
         Ok(times)
+    }
+
+    /// Of the lookups that have an entry at a similarity of 0.95: how many there were, and how many found it.
+    pub fn sure_hits(&self) -> (usize, usize) {
+        (self.asked.load(Ordering::Relaxed), self.found.load(Ordering::Relaxed))
     }
 
     /// One call, timed without what it takes to think of it.
@@ -264,7 +196,8 @@ impl Bench {
                 }
                 Ok(took)
             }
-            Call::Exact => {
+            Call::Exact | Call::Repeat => {
+                let at = if call == Call::Repeat { at % 100 } else { at };
                 let request = self.request(prompt(at), None);
                 let start = Instant::now();
                 let found = self.cache.lookup(&request).await?;
@@ -317,7 +250,7 @@ impl Bench {
     }
 
     /// Seconds of processor time that Redis has used.
-    async fn server_cpu(&self) -> Result<f64> {
+    pub async fn server_cpu(&self) -> Result<f64> {
         let info: String = redis::cmd("INFO").arg("cpu").query_async(&mut self.connection.clone()).await?;
         let seconds = |name: &str| {
             info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse::<f64>().ok())
@@ -327,7 +260,7 @@ impl Bench {
 }
 
 /// Seconds of processor time that this process has used; 0 where the system does not tell.
-fn client_cpu() -> f64 {
+pub fn client_cpu() -> f64 {
     const TICKS_A_SECOND: f64 = 100.0;
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // After the name, which may hold spaces: state is the first, user and system ticks are the 12th and 13th.

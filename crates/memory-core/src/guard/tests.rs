@@ -112,7 +112,9 @@ proptest! {
     }
 
     #[test]
-    fn a_prompt_reads_the_same_beside_any_other(one in prompt(), other in prompt()) {
+    fn a_prompt_reads_the_same_beside_any_other(one in prompt(), other in prompt(), foreign in any::<bool>()) {
+        // Words have stems in English only.
+        let other = if foreign { format!("wie kann ich das nicht und warum {other}") } else { other };
         let beside = tokens::read(&one, Some(&tokens::read(&other, None)));
         prop_assert_eq!(format!("{beside:?}"), format!("{:?}", tokens::read(&one, None)));
     }

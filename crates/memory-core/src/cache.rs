@@ -20,6 +20,9 @@ pub const DEFAULT_TTL: Duration = Duration::from_secs(3600);
 /// The longest time to live: ten years.
 pub const MAX_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
+/// How far off a store's similarities may be: so much under the threshold still passes.
+pub const STORE_ROUNDING: f32 = 1e-6;
+
 /// A cache of answers, found by the exact prompt or by a prompt of the same meaning.
 ///
 /// # Contract
@@ -397,7 +400,6 @@ impl<'a> Question<'a> {
     /// # Errors
     /// Why it is refused.
     pub fn decide(&self, cached: &str, similarity: f32) -> std::result::Result<(), Refused> {
-        const STORE_ROUNDING: f32 = 1e-6;
         let threshold = self.policy.threshold;
         if similarity.is_nan() || similarity < threshold - STORE_ROUNDING {
             return Err(Refused::BelowThreshold { threshold });

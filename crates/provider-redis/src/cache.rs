@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use memory_core::cache::{Question, validate_request};
+use memory_core::cache::{Question, STORE_ROUNDING, validate_request};
 use memory_core::{
     CacheEntry, CacheEntryId, CacheHit, CacheLookup, CacheRequest, CacheStats, HitKind, InvalidateRequest, NearMiss,
     NewCacheEntry, Refused, Result, Scope, SemanticCache, Timestamp,
@@ -19,7 +19,7 @@ use crate::filter::prefilter;
 use crate::index::{Capabilities, Live};
 use crate::keys::{Epoch, Group, Keys, Shard};
 use crate::provider::{Guarded, RedisSemanticCacheProvider};
-use crate::query::{self, exact, nearest, read_nearest, read_state};
+use crate::query::{self, Nearest, TRIED, exact, nearest, read_nearest, read_state};
 use crate::schema::IndexSchema;
 use crate::tenants::{State, Tenant};
 
@@ -28,8 +28,30 @@ const NEAR: f32 = 0.5;
 
 /// What a look gave: an entry to serve, or the nearest that must not be served.
 enum Look {
-    Serve { document: Box<Document>, kind: HitKind, similarity: f32, key: String },
+    Serve {
+        document: Box<Document>,
+        kind: HitKind,
+        similarity: f32,
+        key: String,
+    },
     Miss(Option<NearMiss>),
+    /// Expired entries took places among the nearest, and may hide one that stands.
+    Crowded,
+}
+
+/// Whether entries that expired and that Redis still has take places among the nearest. Leaving them out costs the search
+/// as much again in a small cache, so it is done only where they were in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expired {
+    TakePlaces,
+    AreLeftOut,
+}
+
+impl Expired {
+    /// From when on an entry must live to have a place.
+    fn left_out(self, now: Timestamp) -> Option<Timestamp> {
+        (self == Self::AreLeftOut).then_some(now)
+    }
 }
 
 /// What Redis answered to a lookup.
@@ -126,6 +148,7 @@ impl RedisSemanticCacheProvider {
         let inner = &*self.inner;
         let now = self.now();
         let mut epoch = tenant.epoch();
+        let mut expired = Expired::TakePlaces;
         loop {
             let known = match epoch {
                 Some(epoch) => epoch,
@@ -140,15 +163,15 @@ impl RedisSemanticCacheProvider {
             let asked = Instant::now();
             if let Some(state) = tenant.confirmed(asked).filter(|state| state.epoch == known)
                 && let Some(repeat) = inner.repeats.get(place, state, asked)
-                && repeat.document.stands(&request.scope, request.fingerprint, now)
+                && repeat.document.entry.expires_at > now
+                && repeat.document.answers(request)
                 && !repeat.document.entry.is_due_to_slide(now)
-                && request.admits(&repeat.document.entry.metadata)
             {
                 return Ok(hit(repeat.document.entry.clone(), HitKind::Exact, 1.0, now));
             }
             let key = inner.keys.entry(place);
             let live = inner.common.indexes.live(group.shard);
-            let answers = self.ask(request, &group, &key, &live.schema, now).await?;
+            let answers = self.ask(request, &group, &key, &live.schema, expired.left_out(now)).await?;
             let state = answers.state;
             tenant.learn(asked, state);
             epoch = state.map(|state| state.epoch);
@@ -160,6 +183,11 @@ impl RedisSemanticCacheProvider {
                 continue;
             }
             let (mut document, kind, similarity, key) = match self.judge(request, now, key, answers)? {
+                Look::Crowded if expired == Expired::TakePlaces => {
+                    expired = Expired::AreLeftOut;
+                    continue;
+                }
+                Look::Crowded => return Ok(CacheLookup::Miss(None)),
                 Look::Miss(near) => return Ok(CacheLookup::Miss(near)),
                 Look::Serve { document, kind, similarity, key } => (document, kind, similarity, key),
             };
@@ -187,7 +215,7 @@ impl RedisSemanticCacheProvider {
         group: &Group,
         key: &str,
         schema: &IndexSchema,
-        now: Timestamp,
+        living_after: Option<Timestamp>,
     ) -> Result<Answers> {
         let inner = &*self.inner;
         let limit = inner.config.deadline;
@@ -199,7 +227,7 @@ impl RedisSemanticCacheProvider {
             let timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
             let terms = self.capabilities().map_or(0, Capabilities::filter_terms);
             let narrowed = request.filter.as_ref().map(|filter| prefilter(filter, schema, terms)).unwrap_or_default();
-            let search = nearest(&index, &group.tag, &schema.vector, embedding, &narrowed, now, timeout_ms);
+            let search = nearest(&index, &group.tag, &schema.vector, embedding, &narrowed, living_after, timeout_ms);
             pipeline.add_command(search);
         }
         let answers = self.call(group.shard, "lookup", limit, Guarded::Yes, async |mut connection| {
@@ -321,7 +349,9 @@ impl RedisSemanticCacheProvider {
 
     fn judge(&self, request: &CacheRequest, now: Timestamp, key: String, answers: Answers) -> Result<Look> {
         if let Some(json) = answers.exact
-            && let Some(document) = self.standing(request, now, &json)
+            && let Some(document) = self.read(&json)
+            && document.entry.expires_at > now
+            && document.answers(request)
         {
             return Ok(Look::Serve { document, kind: HitKind::Exact, similarity: 1.0, key });
         }
@@ -335,32 +365,44 @@ impl RedisSemanticCacheProvider {
         };
         let question = Question::new(&request.prompt, request.policy);
         let mut near: Option<NearMiss> = None;
+        let Nearest { found, mut gone } = found;
+        let is_full = found.len() + gone >= TRIED;
         for candidate in found {
-            let Some(document) = self.standing(request, now, &candidate.document) else { continue };
             let similarity = candidate.similarity;
-            match question.decide(&document.entry.prompt, similarity) {
+            // Neither near nor to be served: the rest is further away still, and what expired entries hide too.
+            if similarity < NEAR && similarity + STORE_ROUNDING < request.policy.threshold {
+                return Ok(Look::Miss(near));
+            }
+            let Some(document) = self.read(&candidate.document) else { continue };
+            if document.entry.expires_at <= now {
+                gone += 1;
+                continue;
+            }
+            if !document.answers(request) {
+                continue;
+            }
+            let refused = match question.decide(&document.entry.prompt, similarity) {
                 Ok(()) => {
                     return Ok(Look::Serve { document, kind: HitKind::Semantic, similarity, key: candidate.key });
                 }
-                Err(refused) if near.is_none() && similarity >= NEAR => {
-                    let entry = document.entry;
-                    near = Some(NearMiss { entry: entry.id, prompt: entry.prompt, similarity, refused });
-                }
-                // The rest is further away still.
-                Err(Refused::BelowThreshold { .. }) => break,
-                Err(_) => {}
+                Err(refused) => refused,
+            };
+            let is_below = matches!(refused, Refused::BelowThreshold { .. });
+            if near.is_none() && similarity >= NEAR {
+                let entry = document.entry;
+                near = Some(NearMiss { entry: entry.id, prompt: entry.prompt, similarity, refused });
+            }
+            if is_below {
+                return Ok(Look::Miss(near));
             }
         }
-        Ok(Look::Miss(near))
+        Ok(if is_full && gone > 0 { Look::Crowded } else { Look::Miss(near) })
     }
 
-    /// The entry, if it may answer this request. What cannot be read is not served.
-    fn standing(&self, request: &CacheRequest, now: Timestamp, json: &[u8]) -> Option<Box<Document>> {
+    /// The entry. What cannot be read is not served.
+    fn read(&self, json: &[u8]) -> Option<Box<Document>> {
         match Document::read(json) {
-            Ok(document) => {
-                let stands = document.stands(&request.scope, request.fingerprint, now);
-                (stands && request.admits(&document.entry.metadata)).then(|| Box::new(document))
-            }
+            Ok(document) => Some(Box::new(document)),
             Err(error) => {
                 warn!(error = &error as &dyn std::error::Error, "an entry in redis is damaged and is not served");
                 None

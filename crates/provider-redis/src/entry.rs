@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::SubsecRound as _;
-use memory_core::{CacheEntry, CacheEntryId, Fingerprint, NewCacheEntry, Scope, Timestamp};
+use memory_core::{CacheEntry, CacheEntryId, CacheRequest, Fingerprint, NewCacheEntry, Scope, Timestamp};
 use redis::Pipeline;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -65,9 +65,11 @@ impl Document {
         serde_json::from_slice(json)
     }
 
-    /// Whether it may answer at all: unexpired, and of this scope and fingerprint.
-    pub(crate) fn stands(&self, scope: &Scope, fingerprint: Fingerprint, now: Timestamp) -> bool {
-        self.entry.expires_at > now && self.scope == *scope && self.fingerprint == hex(fingerprint)
+    /// Whether it may answer this request at all: of its scope and fingerprint, and admitted by its filter.
+    pub(crate) fn answers(&self, request: &CacheRequest) -> bool {
+        self.scope == request.scope
+            && self.fingerprint == hex(request.fingerprint)
+            && request.admits(&self.entry.metadata)
     }
 
     /// Adds to a transaction what files it, so that the place is never half filled. The one answer that it adds is how many

@@ -24,8 +24,8 @@
 //!   connection that is lost is made again in the background, together with the index when that is gone too.
 //! - **One server or a cluster.** A tenant's entries are in one slot; a node that is gone takes nothing but its own
 //!   tenants with it.
-//! - **Expiry is checked three times**: Redis removes the key, the search leaves out what has expired by the caller's
-//!   clock, and what comes back is checked again.
+//! - **Expiry is checked by the caller's clock** on everything that comes back. Redis removes the keys; where expired entries
+//!   took all places among the nearest, it is asked once more without them.
 //!
 //! [`RedisWorkingMemory`], from [`working_memory`](RedisSemanticCacheProvider::working_memory), keeps the messages of
 //! sessions on the same connection; its docs say what Redis promises about them.

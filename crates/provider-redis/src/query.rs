@@ -27,6 +27,15 @@ pub(crate) struct Found {
     pub key: String,
 }
 
+/// What a search found.
+#[derive(Debug)]
+pub(crate) struct Nearest {
+    /// Nearest first.
+    pub found: Vec<Found>,
+    /// How many had expired when they were found.
+    pub gone: usize,
+}
+
 /// Reads a tenant's state.
 pub(crate) fn state(key: &str) -> Cmd {
     let mut command = redis::cmd("HMGET");
@@ -63,26 +72,25 @@ pub(crate) fn exact(key: &str) -> Cmd {
     command
 }
 
-/// The entries of a group nearest to a vector, unexpired at `now` and found by the part of a filter that is asked.
+/// The entries of a group nearest to a vector, of those that the part of a filter that is asked finds and, where a time is
+/// given, that live after it.
 pub(crate) fn nearest(
     index: &str,
     group: &str,
     vector: &VectorField,
     embedding: &Embedding,
     prefilter: &str,
-    now: Timestamp,
+    living_after: Option<Timestamp>,
     timeout_ms: u64,
 ) -> Cmd {
     let effort = match vector.algorithm {
         Algorithm::Flat => String::new(),
         Algorithm::Hnsw { ef_runtime, .. } => format!(" EF_RUNTIME {ef_runtime}"),
     };
-    let gap = if prefilter.is_empty() { "" } else { " " };
-    let query = format!(
-        "(@{GROUP}:{{{group}}} {}{gap}{prefilter})=>[KNN {TRIED} @{} ${VECTOR}{effort} AS {DISTANCE}]",
-        unexpired(now),
-        vector.name
-    );
+    let mut terms = vec![format!("@{GROUP}:{{{group}}}")];
+    terms.extend(living_after.map(unexpired));
+    terms.extend((!prefilter.is_empty()).then(|| prefilter.to_owned()));
+    let query = format!("({})=>[KNN {TRIED} @{} ${VECTOR}{effort} AS {DISTANCE}]", terms.join(" "), vector.name);
     let mut command = redis::cmd("FT.SEARCH");
     command.arg(index).arg(query).arg("RETURN").arg(2).arg(DISTANCE).arg(ENTRY).arg("LIMIT").arg(0).arg(TRIED);
     command.arg("TIMEOUT").arg(timeout_ms.max(1));
@@ -130,16 +138,19 @@ pub(crate) fn read_state(answer: Option<&Value>) -> Result<Option<State>, String
     Ok(Some(State { epoch, changes }))
 }
 
-/// The entries that [`nearest`] found, nearest first. An entry that expired while it was found is left out.
+/// The entries that [`nearest`] found.
 ///
 /// # Errors
 /// What in the answer is not as it should be.
-pub(crate) fn read_nearest(answer: Value) -> Result<Vec<Found>, String> {
+pub(crate) fn read_nearest(answer: Value) -> Result<Nearest, String> {
     let Value::Array(items) = answer else { return Err("FT.SEARCH did not answer with a list".into()) };
     let mut items = items.into_iter().skip(1);
-    let mut found = Vec::new();
+    let (mut found, mut gone) = (Vec::new(), 0);
     while let (Some(key), Some(fields)) = (items.next(), items.next()) {
-        let Value::Array(fields) = fields else { continue };
+        let Value::Array(fields) = fields else {
+            gone += 1;
+            continue;
+        };
         let (mut distance, mut document) = (None, None);
         let mut fields = fields.into_iter();
         while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
@@ -155,7 +166,7 @@ pub(crate) fn read_nearest(answer: Value) -> Result<Vec<Found>, String> {
     }
     // Redis gives them in no order.
     found.sort_by(|a, b| b.similarity.total_cmp(&a.similarity).then_with(|| a.key.cmp(&b.key)));
-    Ok(found)
+    Ok(Nearest { found, gone })
 }
 
 /// The keys that [`keys_of`] found, and how many there are in all.
@@ -224,8 +235,8 @@ mod tests {
                 shown(&changed("p:1:{00}:t:0abc")),
                 shown(&begin_anew("p:1:{00}:t:0abc", epoch())),
                 shown(&exact("p:1:{00}:e:0abc")),
-                shown(&nearest("i:1:{00}", "0abc", &hnsw, &embedding, "", now(), 50)),
-                shown(&nearest("i:1:{00}", "0abc", &flat, &embedding, "@price:[1.0 2.0]", now(), 50)),
+                shown(&nearest("i:1:{00}", "0abc", &hnsw, &embedding, "", None, 50)),
+                shown(&nearest("i:1:{00}", "0abc", &flat, &embedding, "@price:[1.0 2.0]", Some(now()), 50)),
                 shown(&keys_of("i:1:{00}", &selection(&scope, epoch(), &[label_tag("x")], now()), 10, 1000)),
             ].join("\n"),
             @"
@@ -233,7 +244,7 @@ mod tests {
         HINCRBY p:1:{00}:t:0abc changes 1
         HSET p:1:{00}:t:0abc epoch 00000000000000ab
         HGET p:1:{00}:e:0abc _entry
-        FT.SEARCH i:1:{00} (@_group:{0abc} @_expires:[(1780315200000 +inf])=>[KNN 8 @prompt_vector $vector EF_RUNTIME 100 AS _distance] RETURN 2 _distance _entry LIMIT 0 8 TIMEOUT 50 PARAMS 2 vector <8 bytes> DIALECT 2
+        FT.SEARCH i:1:{00} (@_group:{0abc})=>[KNN 8 @prompt_vector $vector EF_RUNTIME 100 AS _distance] RETURN 2 _distance _entry LIMIT 0 8 TIMEOUT 50 PARAMS 2 vector <8 bytes> DIALECT 2
         FT.SEARCH i:1:{00} (@_group:{0abc} @_expires:[(1780315200000 +inf] @price:[1.0 2.0])=>[KNN 8 @prompt_vector $vector AS _distance] RETURN 2 _distance _entry LIMIT 0 8 TIMEOUT 50 PARAMS 2 vector <8 bytes> DIALECT 2
         FT.SEARCH i:1:{00} @_scope:{tc17947333d53a92256e5a78cc2b5f5dc} @_scope:{ue8ff67337868178e77f9e0fbed27f975} @_links:{l3ae7d805f6789a6402acb70ad4096a85} @_expires:[(1780315200000 +inf] NOCONTENT LIMIT 0 10 TIMEOUT 1000 DIALECT 2
         "
@@ -264,10 +275,11 @@ mod tests {
             bulk("no entry"),
             Value::Array(vec![bulk("_distance"), bulk("0.1")]),
         ]);
-        let found = read_nearest(answer).unwrap();
+        let Nearest { found, gone } = read_nearest(answer).unwrap();
+        assert_eq!(gone, 1);
         let found: Vec<_> = found.iter().map(|found| (found.key.as_str(), found.similarity)).collect();
         assert_eq!(found, [("same", 1.0), ("far", 0.5)]);
-        assert!(read_nearest(Value::Array(vec![Value::Int(0)])).unwrap().is_empty());
+        assert!(read_nearest(Value::Array(vec![Value::Int(0)])).unwrap().found.is_empty());
         assert!(read_nearest(Value::Okay).is_err());
     }
 

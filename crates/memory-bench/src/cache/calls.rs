@@ -232,11 +232,7 @@ impl Bench {
 
     fn search(&self, embedding: &Embedding) -> redis::Cmd {
         let effort = if self.effort == ", FLAT" { "" } else { self.effort.trim_start_matches(',') };
-        let now = chrono::Utc::now().timestamp_millis();
-        let group = &self.group;
-        let query = format!(
-            "(@_group:{{{group}}} @_expires:[({now} +inf])=>[KNN 8 @prompt_vector $vector{effort} AS _distance]"
-        );
+        let query = format!("(@_group:{{{}}})=>[KNN 8 @prompt_vector $vector{effort} AS _distance]", self.group);
         let mut search = redis::cmd("FT.SEARCH");
         search.arg(&self.index).arg(query).arg("RETURN").arg(2).arg("_distance").arg("_entry");
         search.arg("LIMIT").arg(0).arg(8).arg("PARAMS").arg(2).arg("vector").arg(blob(embedding));

@@ -64,3 +64,23 @@ async fn what_redis_still_has_is_not_served_past_its_time() {
     assert!(answer(&cache, &request(&scope, "one", None)).await.unwrap().is_none());
     assert!(answer(&cache, &request(&scope, "two", Some(1))).await.unwrap().is_none());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn expired_entries_hide_nothing_that_stands() {
+    let Some(home) = Home::new() else { return };
+    let cache = home.open_without_repeats().await;
+    let scope = make::user("acme", "ann");
+    let (hour, asked) = (Duration::from_secs(3600), request(&scope, "asked", Some(1)));
+    // Nearer than the one that stands, and as many as a search finds at most.
+    for number in 0..12 {
+        let nearest = asked.embedding.clone();
+        let filed = entry(&scope, &format!("nearer {number}"), "expired", None);
+        cache.store(NewCacheEntry { ttl: hour, embedding: nearest, ..filed }).await.unwrap();
+    }
+    cache.store(NewCacheEntry { ttl: 3 * hour, ..entry(&scope, "stands", "stands", Some(1)) }).await.unwrap();
+    assert_eq!(answer(&cache, &asked).await.unwrap().as_deref(), Some("expired"));
+    home.clock.advance(2 * hour);
+    assert_eq!(answer(&cache, &asked).await.unwrap().as_deref(), Some("stands"));
+    home.clock.advance(2 * hour);
+    assert_eq!(answer(&cache, &asked).await.unwrap(), None);
+}

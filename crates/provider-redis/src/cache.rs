@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use memory_core::cache::{Question, STORE_ROUNDING, validate_request};
+use memory_core::cache::{Question, STORE_ROUNDING, decide, validate_request};
 use memory_core::{
-    CacheEntry, CacheEntryId, CacheHit, CacheLookup, CacheRequest, CacheStats, HitKind, InvalidateRequest, NearMiss,
-    NewCacheEntry, Refused, Result, Scope, SemanticCache, Timestamp,
+    CacheEntry, CacheEntryId, CacheHit, CacheLookup, CacheMode, CachePolicy, CacheRequest, CacheStats, HitKind,
+    InvalidateRequest, NearMiss, NewCacheEntry, Refused, Result, Scope, SemanticCache, Timestamp,
 };
 use redis::{RedisError, Value};
 use tracing::{debug, warn};
@@ -22,6 +22,7 @@ use crate::provider::{Guarded, RedisSemanticCacheProvider};
 use crate::query::{self, Nearest, TRIED, exact, nearest, read_nearest, read_state};
 use crate::schema::IndexSchema;
 use crate::tenants::{State, Tenant};
+use crate::verdicts::Pair;
 
 /// The least similarity of an entry that a miss names as near.
 const NEAR: f32 = 0.5;
@@ -381,7 +382,7 @@ impl RedisSemanticCacheProvider {
             if !document.answers(request) {
                 continue;
             }
-            let refused = match question.decide(&document.entry.prompt, similarity) {
+            let refused = match self.decide(&question, request, &document, similarity) {
                 Ok(()) => {
                     return Ok(Look::Serve { document, kind: HitKind::Semantic, similarity, key: candidate.key });
                 }
@@ -397,6 +398,26 @@ impl RedisSemanticCacheProvider {
             }
         }
         Ok(if is_full && gone > 0 { Look::Crowded } else { Look::Miss(near) })
+    }
+
+    /// Whether to serve the entry. What the guard let pass before it need not read again.
+    fn decide(
+        &self,
+        question: &Question<'_>,
+        request: &CacheRequest,
+        document: &Document,
+        similarity: f32,
+    ) -> std::result::Result<(), Refused> {
+        let CacheEntry { id, prompt, .. } = &document.entry;
+        if request.policy.mode != CacheMode::Guarded {
+            return question.decide(prompt, similarity);
+        }
+        let pair = Pair::new(&request.prompt, *id);
+        if self.inner.verdicts.passed(pair) {
+            let by_similarity = CachePolicy { mode: CacheMode::Threshold, ..request.policy };
+            return decide(&request.prompt, prompt, similarity, by_similarity);
+        }
+        question.decide(prompt, similarity).inspect(|()| self.inner.verdicts.pass(pair))
     }
 
     /// The entry. What cannot be read is not served.

@@ -68,7 +68,7 @@ impl Document {
     /// Whether it may answer this request at all: of its scope and fingerprint, and admitted by its filter.
     pub(crate) fn answers(&self, request: &CacheRequest) -> bool {
         self.scope == request.scope
-            && self.fingerprint == hex(request.fingerprint)
+            && self.fingerprint == *blake3::Hash::from_bytes(request.fingerprint.0).to_hex()
             && request.admits(&self.entry.metadata)
     }
 
@@ -165,7 +165,12 @@ pub(crate) fn is_own(field: &str) -> bool {
 /// A vector as Redis keeps it.
 pub(crate) fn blob(values: &[f32], data_type: DataType) -> Vec<u8> {
     match data_type {
-        DataType::Float32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        DataType::Float32 => {
+            // On every lookup: this way it is a copy.
+            let mut blob = vec![0; size_of_val(values)];
+            blob.as_chunks_mut().0.iter_mut().zip(values).for_each(|(place, value)| *place = value.to_le_bytes());
+            blob
+        }
         DataType::Float16 => values.iter().flat_map(|&value| to_half(value).to_le_bytes()).collect(),
     }
 }

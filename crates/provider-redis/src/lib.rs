@@ -66,6 +66,7 @@ mod servers;
 mod sliding;
 mod tenants;
 mod topology;
+mod verdicts;
 mod working;
 
 pub use config::RedisConfig;

@@ -20,6 +20,7 @@ use crate::keys::{Keys, Shard};
 use crate::metrics::Outcome;
 use crate::repeats::Repeats;
 use crate::tenants::Tenants;
+use crate::verdicts::Verdicts;
 
 /// The semantic cache on Redis. Clones share the connection.
 #[derive(Clone)]
@@ -32,6 +33,7 @@ pub(crate) struct Inner {
     pub keys: Keys,
     pub tenants: Tenants,
     pub repeats: Repeats,
+    pub verdicts: Verdicts,
     /// This process's name among those that compute answers.
     pub holder: String,
     pub common: Arc<Common>,
@@ -100,8 +102,9 @@ impl RedisSemanticCacheProvider {
         let common = Common::new(&config, Indexes::new(schema, keys.clone()))?;
         let links = common.links(&config);
         let (tenants, repeats) = (Tenants::default(), Repeats::new(config.repeat_bytes));
+        let verdicts = Verdicts::new();
         let holder = uuid::Uuid::now_v7().simple().to_string();
-        Ok(Self { inner: Arc::new(Inner { config, keys, tenants, repeats, holder, common, links }) })
+        Ok(Self { inner: Arc::new(Inner { config, keys, tenants, repeats, verdicts, holder, common, links }) })
     }
 
     /// What the server can do; `None` until one was reached that can be written to.

@@ -145,7 +145,7 @@ pub(crate) fn read_state(answer: Option<&Value>) -> Result<Option<State>, String
 pub(crate) fn read_nearest(answer: Value) -> Result<Nearest, String> {
     let Value::Array(items) = answer else { return Err("FT.SEARCH did not answer with a list".into()) };
     let mut items = items.into_iter().skip(1);
-    let (mut found, mut gone) = (Vec::new(), 0);
+    let (mut found, mut gone) = (Vec::with_capacity(TRIED), 0);
     while let (Some(key), Some(fields)) = (items.next(), items.next()) {
         let Value::Array(fields) = fields else {
             gone += 1;
@@ -154,15 +154,17 @@ pub(crate) fn read_nearest(answer: Value) -> Result<Nearest, String> {
         let (mut distance, mut document) = (None, None);
         let mut fields = fields.into_iter();
         while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
-            match (text(&name), value) {
-                (Some(DISTANCE), value) => distance = text(&value).and_then(|text| text.parse::<f32>().ok()),
-                (Some(ENTRY), Value::BulkString(json)) => document = Some(json),
-                _ => {}
+            let (Value::BulkString(name), Value::BulkString(value)) = (name, value) else { continue };
+            if name == ENTRY.as_bytes() {
+                document = Some(value);
+            } else if name == DISTANCE.as_bytes() {
+                distance = std::str::from_utf8(&value).ok().and_then(|text| text.parse::<f32>().ok());
             }
         }
-        let (Some(distance), Some(document), Some(key)) = (distance, document, text(&key)) else { continue };
+        let (Some(distance), Some(document), Value::BulkString(key)) = (distance, document, key) else { continue };
+        let Ok(key) = String::from_utf8(key) else { continue };
         // Slightly under 0 for equal vectors.
-        found.push(Found { similarity: (1.0 - distance).clamp(-1.0, 1.0), document, key: key.to_owned() });
+        found.push(Found { similarity: (1.0 - distance).clamp(-1.0, 1.0), document, key });
     }
     // Redis gives them in no order.
     found.sort_by(|a, b| b.similarity.total_cmp(&a.similarity).then_with(|| a.key.cmp(&b.key)));

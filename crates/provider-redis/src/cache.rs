@@ -21,7 +21,7 @@ use crate::keys::{Epoch, Group, Keys, Shard};
 use crate::provider::{Guarded, RedisSemanticCacheProvider};
 use crate::query::{self, Nearest, TRIED, exact, nearest, read_nearest, read_state};
 use crate::schema::IndexSchema;
-use crate::tenants::{State, Tenant};
+use crate::tenants::{REPEAT_LEASE, State, Tenant};
 use crate::verdicts::Pair;
 
 /// The least similarity of an entry that a miss names as near.
@@ -57,7 +57,7 @@ impl Expired {
 
 /// What Redis answered to a lookup.
 struct Answers {
-    /// The tenant's state before the rest was read.
+    /// The tenant's state before the rest was read, if it was asked for and its cache has begun.
     state: Option<State>,
     exact: Option<Vec<u8>>,
     /// What the search found or why it did not; none when there was no vector to search with.
@@ -162,7 +162,7 @@ impl RedisSemanticCacheProvider {
             let group = inner.keys.group(&request.scope, request.fingerprint, known);
             let place = Keys::place(&group, &request.prompt);
             let asked = Instant::now();
-            if let Some(state) = tenant.confirmed(asked).filter(|state| state.epoch == known)
+            if let Some(state) = tenant.confirmed(asked, REPEAT_LEASE).filter(|state| state.epoch == known)
                 && let Some(repeat) = inner.repeats.get(place, state, asked)
                 && repeat.document.entry.expires_at > now
                 && repeat.document.answers(request)
@@ -172,9 +172,18 @@ impl RedisSemanticCacheProvider {
             }
             let key = inner.keys.entry(place);
             let live = inner.common.indexes.live(group.shard);
-            let answers = self.ask(request, &group, &key, &live.schema, expired.left_out(now)).await?;
-            let state = answers.state;
-            tenant.learn(asked, state);
+            // Known well enough for what is asked at once, and asked for again before repeats need it.
+            let state = tenant.confirmed(asked, REPEAT_LEASE / 2);
+            let state_key = state.is_none().then(|| inner.keys.tenant(group.shard, request.scope.tenant_name()));
+            let answers =
+                self.ask(request, &group, &key, &live.schema, expired.left_out(now), state_key.as_deref()).await?;
+            let state = match state {
+                Some(state) => Some(state),
+                None => {
+                    tenant.learn(asked, answers.state);
+                    answers.state
+                }
+            };
             epoch = state.map(|state| state.epoch);
             let Some(state) = state.filter(|state| state.epoch == known) else { continue };
             // Its vectors may be of another type since a moment ago.
@@ -209,7 +218,8 @@ impl RedisSemanticCacheProvider {
         }
     }
 
-    /// One round trip: the tenant's state, then the exact entry and, when the request has a vector, the nearest ones.
+    /// One round trip: the tenant's state, if its key is given, then the exact entry and, when the request has a vector, the
+    /// nearest ones.
     async fn ask(
         &self,
         request: &CacheRequest,
@@ -217,11 +227,14 @@ impl RedisSemanticCacheProvider {
         key: &str,
         schema: &IndexSchema,
         living_after: Option<Timestamp>,
+        state_key: Option<&str>,
     ) -> Result<Answers> {
         let inner = &*self.inner;
         let limit = inner.config.deadline;
         let mut pipeline = redis::pipe();
-        pipeline.add_command(query::state(&inner.keys.tenant(group.shard, request.scope.tenant_name())));
+        if let Some(state_key) = state_key {
+            pipeline.add_command(query::state(state_key));
+        }
         pipeline.add_command(exact(key)).ignore_errors();
         if let Some(embedding) = &request.embedding {
             let index = inner.keys.index(group.shard);
@@ -234,7 +247,7 @@ impl RedisSemanticCacheProvider {
         let answers = self.call(group.shard, "lookup", limit, Guarded::Yes, async |mut connection| {
             let answers: Vec<Result<Value, RedisError>> = pipeline.query_async(&mut connection).await?;
             let mut answers = answers.into_iter();
-            let state = answers.next().transpose()?;
+            let state = if state_key.is_some() { answers.next().transpose()? } else { None };
             let exact = match answers.next().transpose()? {
                 Some(Value::BulkString(json)) => Some(json),
                 _ => None,
@@ -242,7 +255,10 @@ impl RedisSemanticCacheProvider {
             Ok((state, exact, answers.next()))
         });
         let (state, exact, search) = answers.await?;
-        let state = read_state(state.as_ref()).map_err(|error| damaged("lookup", error))?;
+        let state = match state {
+            Some(state) => read_state(Some(&state)).map_err(|error| damaged("lookup", error))?,
+            None => None,
+        };
         Ok(Answers { state, exact, search })
     }
 

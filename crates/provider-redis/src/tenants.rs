@@ -10,8 +10,9 @@ use memory_core::{CacheLookup, CacheStats, HitKind, Refused};
 
 use crate::keys::Epoch;
 
-/// For how long after Redis was asked its answer still counts: so long may a repeat be served from memory without asking
-/// again, and so long does an invalidation wait before it returns. It is not a setting, because every process has to
+/// For how long after Redis was asked for a tenant's state its answer still counts: so long may a repeat be served from
+/// memory, and a search be made in the epoch, without asking again, and so long does an invalidation wait before it
+/// returns: what is asked after that is asked in the new state. It is not a setting, because every process has to
 /// wait as long as any other serves.
 pub(crate) const REPEAT_LEASE: Duration = Duration::from_millis(10);
 
@@ -69,10 +70,11 @@ impl Tenant {
         self.known().map(|known| known.state.epoch)
     }
 
-    /// The state, if it was so a moment ago: what was read from Redis in this state may still be served.
-    pub(crate) fn confirmed(&self, now: Instant) -> Option<State> {
+    /// The state, if it was asked for so short a time ago. Within [`REPEAT_LEASE`], what was read from Redis in this state may
+    /// still be served.
+    pub(crate) fn confirmed(&self, now: Instant, within: Duration) -> Option<State> {
         let known = (*self.known())?;
-        (now.saturating_duration_since(known.asked) < REPEAT_LEASE).then_some(known.state)
+        (now.saturating_duration_since(known.asked) < within).then_some(known.state)
     }
 
     /// Takes in what Redis answered to a question of that time. An older question's answer does not undo a newer one's.
@@ -132,10 +134,10 @@ mod tests {
     fn what_redis_said_counts_for_a_moment_only() {
         let tenant = Tenant::default();
         let (start, state) = (Instant::now(), State { epoch: Epoch::new(), changes: 3 });
-        assert_eq!(tenant.confirmed(start), None);
+        assert_eq!(tenant.confirmed(start, REPEAT_LEASE), None);
         tenant.learn(start, Some(state));
-        assert_eq!(tenant.confirmed(start + REPEAT_LEASE - Duration::from_nanos(1)), Some(state));
-        assert_eq!(tenant.confirmed(start + REPEAT_LEASE), None);
+        assert_eq!(tenant.confirmed(start + REPEAT_LEASE - Duration::from_nanos(1), REPEAT_LEASE), Some(state));
+        assert_eq!(tenant.confirmed(start + REPEAT_LEASE, REPEAT_LEASE), None);
         assert_eq!(tenant.epoch(), Some(state.epoch), "the epoch is tried until Redis names another");
     }
 
@@ -147,8 +149,8 @@ mod tests {
         let latter = State { changes: 4, ..former };
         tenant.learn(now, Some(latter));
         tenant.learn(start, Some(former));
-        assert_eq!(tenant.confirmed(now), Some(latter));
+        assert_eq!(tenant.confirmed(now, REPEAT_LEASE), Some(latter));
         tenant.learn(now, None);
-        assert_eq!(tenant.confirmed(now), None);
+        assert_eq!(tenant.confirmed(now, REPEAT_LEASE), None);
     }
 }

@@ -52,17 +52,19 @@ async fn hit_miss_and_store_are_one_round_trip_each() {
             .map(|(name, count)| (name.clone(), count - before.get(&name).unwrap_or(&0)))
             .filter(|(name, count)| *count > 0 && name != "info")
             .collect();
+        // A tenant's state is asked for only where it was not a moment ago.
+        calls.remove("hmget");
         // The first of the two looks at the counters is not in itself, the second is in neither.
         let reads = calls.remove("reads").unwrap() - 1;
         let calls: Vec<_> = calls.iter().map(|(name, count)| format!("{name} {count}")).collect();
         table.push(format!("{what}: round trips {reads}; {}", calls.join(", ")));
     }
     insta::assert_snapshot!(table.join("\n"), @"
-    exact hit: round trips 1; hget 1, hmget 1
-    exact miss: round trips 1; hget 1, hmget 1
-    hit by meaning: round trips 1; ft.search 1, hget 1, hmget 1
-    miss by meaning: round trips 1; ft.search 1, hget 1, hmget 1
-    exact hit with a vector: round trips 1; ft.search 1, hget 1, hmget 1
-    store: round trips 1; exec 1, get 1, hmget 1, hset 1, multi 1, pexpire 1, unlink 1
+    exact hit: round trips 1; hget 1
+    exact miss: round trips 1; hget 1
+    hit by meaning: round trips 1; ft.search 1, hget 1
+    miss by meaning: round trips 1; ft.search 1, hget 1
+    exact hit with a vector: round trips 1; ft.search 1, hget 1
+    store: round trips 1; exec 1, get 1, hset 1, multi 1, pexpire 1, unlink 1
     ");
 }

@@ -6,6 +6,7 @@ mod mixed;
 mod pairs;
 mod served;
 mod speed;
+mod topics;
 
 use anyhow::Result;
 

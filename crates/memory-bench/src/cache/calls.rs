@@ -10,11 +10,12 @@ use memory_core::{
     CacheLookup, CacheRequest, Compatibility, Embedding, EmbeddingSpace, Fingerprint, HitKind, Metadata, NewCacheEntry,
     Scope, SemanticCache as _,
 };
-use memory_testkit::make;
 use provider_redis::{Algorithm, IndexSchema, RedisConfig, RedisSemanticCacheProvider};
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 use tokio::task::JoinSet;
+
+use super::topics::Topics;
 
 /// A kind of call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -63,7 +64,7 @@ pub struct Bench {
     cache: RedisSemanticCacheProvider,
     connection: MultiplexedConnection,
     scope: Scope,
-    space: Arc<EmbeddingSpace>,
+    topics: Arc<Topics>,
     entries: usize,
     /// The index's name, the prefix of its keys, and the tag of the entries' group, as the provider made them.
     index: String,
@@ -90,13 +91,14 @@ impl Bench {
         let scope = Scope::tenant("bench")?;
         let progress = ProgressBar::new(entries as u64)
             .with_style(ProgressStyle::with_template("filling with {len} entries {wide_bar} {percent} %, {eta} left")?);
+        let topics = Arc::new(Topics::new(&space)?);
         let mut filling = JoinSet::new();
         for task in 0..32 {
-            let (cache, scope, space) = (cache.clone(), scope.clone(), space.clone());
+            let (cache, scope, topics) = (cache.clone(), scope.clone(), topics.clone());
             let progress = progress.clone();
             filling.spawn(async move {
                 for at in (task..entries).step_by(32) {
-                    cache.store(entry(&scope, &space, at)).await?;
+                    cache.store(entry(&scope, topics.draw(at as u64), at)).await?;
                     progress.inc(1);
                 }
                 Ok::<(), memory_core::Error>(())
@@ -119,7 +121,7 @@ impl Bench {
             Algorithm::Hnsw { ef_runtime, .. } => format!(", EF_RUNTIME {ef_runtime}"),
         };
         let (asked, found) = Default::default();
-        Ok(Self { cache, connection, scope, space, entries, index, prefix, group, effort, asked, found })
+        Ok(Self { cache, connection, scope, topics, entries, index, prefix, group, effort, asked, found })
     }
 
     /// Makes calls from several tasks for as long, and gives each call's time. `call_at` says which call a task makes
@@ -169,15 +171,15 @@ impl Bench {
                 Ok(start.elapsed())
             }
             Call::Search => {
-                let embedding = near(&self.space, at);
+                let embedding = self.topics.near(at as u64);
                 let start = Instant::now();
                 self.search(&embedding).query_async::<Value>(connection).await?;
                 Ok(start.elapsed())
             }
             Call::Hit | Call::Miss => {
                 let embedding = match call {
-                    Call::Hit => near(&self.space, at),
-                    _ => make::embedding(&self.space, u64::MAX - at as u64),
+                    Call::Hit => self.topics.near(at as u64),
+                    _ => self.topics.draw(u64::from(u32::MAX) + at as u64),
                 };
                 // The guard has nothing against the first, and looks at every word of it.
                 let request = self.request(format!("How can I reset password number {at}?"), Some(embedding));
@@ -209,7 +211,7 @@ impl Bench {
             }
             // Both put entries of a group of their own in the place of former ones: the cache stays as large.
             Call::RawStore => {
-                let blob = blob(&make::embedding(&self.space, 1_000_000 + at as u64));
+                let blob = blob(&self.topics.draw(1_000_000 + at as u64));
                 let key = format!("{}:raw{}", self.prefix, at % 500);
                 let start = Instant::now();
                 let mut pipeline = redis::pipe();
@@ -221,7 +223,7 @@ impl Bench {
             }
             Call::Store => {
                 let scope = Scope::tenant("bench")?.with_user("store")?;
-                let mut entry = entry(&scope, &self.space, 2_000_000 + at);
+                let mut entry = entry(&scope, self.topics.draw(2_000_000 + at as u64), at);
                 entry.prompt = prompt(at % 500);
                 let start = Instant::now();
                 self.cache.store(entry).await?;
@@ -268,10 +270,6 @@ fn prompt(at: usize) -> String {
     format!("How do I reset password number {at}?")
 }
 
-fn near(space: &Arc<EmbeddingSpace>, at: usize) -> Embedding {
-    make::embedding_near(&make::embedding(space, at as u64), 0.95, at as u64)
-}
-
 fn blob(embedding: &Embedding) -> Vec<u8> {
     embedding.values().iter().flat_map(|value| value.to_le_bytes()).collect()
 }
@@ -280,13 +278,13 @@ fn fingerprint() -> Fingerprint {
     Compatibility::default().fingerprint()
 }
 
-fn entry(scope: &Scope, space: &Arc<EmbeddingSpace>, at: usize) -> NewCacheEntry {
+fn entry(scope: &Scope, embedding: Embedding, at: usize) -> NewCacheEntry {
     NewCacheEntry {
         scope: scope.clone(),
         prompt: prompt(at),
         response: format!("{at}: {}", "an answer of some length. ".repeat(20)),
         fingerprint: fingerprint(),
-        embedding: Some(make::embedding(space, at as u64)),
+        embedding: Some(embedding),
         depends_on: Vec::new(),
         tags: Vec::new(),
         metadata: Metadata::new(),

@@ -30,10 +30,10 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32])]
     concurrency: Vec<usize>,
     /// Milliseconds for each row in each round
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 300)]
     millis: u64,
     /// Rounds; in each every row has its turn
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 10)]
     rounds: usize,
     /// Calls to compare: ping, search, hit, miss, exact, repeat, raw-store, store; several with commas
     #[arg(long, value_delimiter = ',', value_enum, default_values_t = Call::ALL)]

@@ -1,5 +1,6 @@
 //! What all lists say of a word, found by one look-up: a prompt is short, and the lists are many.
 
+use std::cell::RefCell;
 use std::sync::LazyLock;
 
 use rust_stemmers::{Algorithm, Stemmer};
@@ -79,12 +80,37 @@ impl Word {
 
     /// The word's stem in English, `key` being the word.
     pub fn stem(&self, key: &str) -> (SmolStr, &'static Stem) {
-        self.stem.clone().unwrap_or_else(|| {
-            let stem = stem(key);
-            let lists = Stem::of(&stem);
-            (stem, lists)
-        })
+        self.stem.clone().unwrap_or_else(|| stem_of_unlisted(key))
     }
+}
+
+/// The stem of a word that is on no list. Stemming costs far more than looking it up, and prompts repeat their words.
+fn stem_of_unlisted(key: &str) -> (SmolStr, &'static Stem) {
+    // Longer ones are rare, and would need room of their own.
+    const LONGEST: usize = 22;
+    const KEPT: usize = 1 << 13;
+    thread_local! {
+        static STEMMED: RefCell<FxHashMap<SmolStr, (SmolStr, &'static Stem)>> = RefCell::default();
+    }
+    let stemmed = || {
+        let stem = stem(key);
+        let lists = Stem::of(&stem);
+        (stem, lists)
+    };
+    if key.len() > LONGEST {
+        return stemmed();
+    }
+    STEMMED.with_borrow_mut(|words| {
+        if let Some(known) = words.get(key) {
+            return known.clone();
+        }
+        if words.len() >= KEPT {
+            words.clear();
+        }
+        let new = stemmed();
+        words.insert(SmolStr::new(key), new.clone());
+        new
+    })
 }
 
 impl Stem {

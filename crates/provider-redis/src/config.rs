@@ -30,8 +30,8 @@ pub struct RedisConfig {
     pub space: Arc<EmbeddingSpace>,
     /// The index; one that fits [`space`](Self::space) and [`expected_entries`](Self::expected_entries) unless given.
     pub index_schema: Option<IndexSchema>,
-    /// How many entries there will be at once; 100,000 unless told otherwise. Up to 10,000 they are compared one by one,
-    /// above that through a graph that is searched the more thoroughly, the larger it is.
+    /// How many entries there will be at once; 100,000 unless told otherwise. Up to 30,000 all are compared; more
+    /// are searched through a graph, which costs a store ten times as much.
     pub expected_entries: u64,
     /// The least cosine similarity of a semantic hit, 0.85 unless told otherwise. It goes into
     /// [`policy`](Self::policy); what counts in a lookup is the policy of the request.

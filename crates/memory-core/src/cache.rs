@@ -23,6 +23,11 @@ pub const MAX_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// How far off a store's similarities may be: so much under the threshold still passes.
 pub const STORE_ROUNDING: f32 = 1e-6;
 
+/// How many of the nearest entries a lookup tries: the guard may refuse the first and let the second pass.
+pub const TRIED: usize = 8;
+/// The least similarity of an entry that a miss names as near.
+pub const NEAR: f32 = 0.5;
+
 /// A cache of answers, found by the exact prompt or by a prompt of the same meaning.
 ///
 /// # Contract

@@ -12,7 +12,7 @@ use unicode_normalization::UnicodeNormalization;
 pub fn normalize(text: &str) -> String {
     let mut normalized = String::with_capacity(text.len());
     if text.is_ascii() {
-        // The same for what needs no table, which is most prompts, in a tenth of the time.
+        // The same for what needs no tables, which is most prompts.
         for c in text.chars() {
             push_normalized(c.to_ascii_lowercase(), &mut normalized);
         }

@@ -4,16 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use memory_core::arena::VectorArena;
-use memory_core::cache::Question;
+use memory_core::cache::{NEAR, Question, TRIED};
 use memory_core::{
     CacheEntryId, CacheRequest, Embedding, EmbeddingSpace, Fingerprint, HitKind, Metadata, NearMiss, Refused, Scope,
     Timestamp, text,
 };
-
-/// How many of the nearest entries are tried: the guard may refuse the first and let the second pass.
-const TRIED: usize = 8;
-/// The least similarity of an entry that a miss names as near.
-const NEAR: f32 = 0.5;
 
 /// What must be equal for an answer to be considered at all.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

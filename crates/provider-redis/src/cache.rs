@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use memory_core::cache::{Question, STORE_ROUNDING, decide, validate_request};
+use memory_core::cache::{NEAR, Question, STORE_ROUNDING, TRIED, decide, validate_request};
 use memory_core::{
     CacheEntry, CacheEntryId, CacheHit, CacheLookup, CacheMode, CachePolicy, CacheRequest, CacheStats, HitKind,
     InvalidateRequest, NearMiss, NewCacheEntry, Refused, Result, Scope, SemanticCache, Timestamp,
@@ -19,13 +19,10 @@ use crate::filter::prefilter;
 use crate::index::{Capabilities, Live};
 use crate::keys::{Epoch, Group, Keys, Shard};
 use crate::provider::{Guarded, RedisSemanticCacheProvider};
-use crate::query::{self, Nearest, TRIED, exact, nearest, read_nearest, read_state};
+use crate::query::{self, Nearest, exact, nearest, read_nearest, read_state};
 use crate::schema::IndexSchema;
 use crate::tenants::{REPEAT_LEASE, State, Tenant};
 use crate::verdicts::Pair;
-
-/// The least similarity of an entry that a miss names as near.
-const NEAR: f32 = 0.5;
 
 /// What a look gave: an entry to serve, or the nearest that must not be served.
 enum Look {

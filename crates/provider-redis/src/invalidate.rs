@@ -10,6 +10,7 @@ use crate::provider::{Guarded, RedisSemanticCacheProvider};
 use crate::query::{self, keys_of, read_keys};
 use crate::tenants::{REPEAT_LEASE, State, Tenant};
 use memory_core::{InvalidateRequest, InvalidateSelection, Result, Scope, Timestamp};
+use redis::Cmd;
 use tracing::{debug, warn};
 
 /// How many keys are removed at once.
@@ -88,28 +89,26 @@ impl RedisSemanticCacheProvider {
             removed += self.remove_selected(place.shard, &selection, Some(&tenant_key)).await?;
         }
         // Entries that Redis dropped by itself may be in a process's memory still: counted even where nothing was found.
-        let command = query::changed(&tenant_key);
+        self.announce(tenant, place.shard, query::changed(&tenant_key)).await?;
+        Ok(removed)
+    }
+
+    /// Writes that a tenant's cache is another by now, and waits until no process serves from the former one.
+    async fn announce(&self, tenant: &Tenant, shard: Shard, command: Cmd) -> Result<()> {
         let limit = self.inner.config.write_deadline;
-        self.call(place.shard, "invalidate", limit, Guarded::No, async |mut connection| {
+        self.call(shard, "invalidate", limit, Guarded::No, async |mut connection| {
             command.exec_async(&mut connection).await
         })
         .await?;
         tenant.forget();
         tokio::time::sleep(REPEAT_LEASE).await;
-        Ok(removed)
+        Ok(())
     }
 
     /// Empties a tenant's cache at once, by letting it begin anew. What was in it is counted, and removed later.
     async fn begin_anew(&self, scope: &Scope, tenant: &Tenant, place: Removal) -> Result<u64> {
         let tenant_key = self.inner.keys.tenant(place.shard, scope.tenant_name());
-        let command = query::begin_anew(&tenant_key, Epoch::new());
-        let limit = self.inner.config.write_deadline;
-        self.call(place.shard, "invalidate", limit, Guarded::No, async |mut connection| {
-            command.exec_async(&mut connection).await
-        })
-        .await?;
-        tenant.forget();
-        tokio::time::sleep(REPEAT_LEASE).await;
+        self.announce(tenant, place.shard, query::begin_anew(&tenant_key, Epoch::new())).await?;
         let counted = query::selection(scope, place.epoch, &[], place.now);
         let count = self.keys_of("invalidate", place.shard, &counted, 0).await;
         let provider = self.clone();
@@ -141,7 +140,8 @@ impl RedisSemanticCacheProvider {
 
     /// Lets the cache of every tenant of a shard begin anew.
     async fn forget_tenants(&self, shard: Shard) -> Result<()> {
-        let pattern = format!("{}*", escape_pattern(&self.inner.keys.tenants(shard)));
+        // A prefix has no character that means something in a pattern.
+        let pattern = format!("{}*", self.inner.keys.tenants(shard));
         let limit = self.inner.config.write_deadline;
         let mut cursor = 0;
         loop {
@@ -228,9 +228,4 @@ impl RedisSemanticCacheProvider {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-}
-
-/// A text that a pattern matches letter by letter.
-fn escape_pattern(text: &str) -> String {
-    text.chars().flat_map(|c| "*?[]\\^-".contains(c).then_some('\\').into_iter().chain([c])).collect()
 }

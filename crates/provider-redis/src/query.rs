@@ -1,5 +1,6 @@
 //! What is asked of Redis and what it answers, as pure functions.
 
+use memory_core::cache::TRIED;
 use memory_core::{Embedding, Scope, Timestamp};
 use redis::{Cmd, Pipeline, Value};
 
@@ -7,9 +8,6 @@ use crate::entry::{ENTRY, EXPIRES, GROUP, LINKS, SCOPE, blob};
 use crate::keys::{Epoch, scope_tags};
 use crate::schema::{Algorithm, VectorField};
 use crate::tenants::State;
-
-/// How many of the nearest entries are tried: the guard may refuse the first and let the second pass.
-pub(crate) const TRIED: usize = 8;
 
 // The fields of a tenant.
 const EPOCH: &str = "epoch";

@@ -1,6 +1,6 @@
 //! What keys, tags and indexes are called. Text of callers goes in as a hash, so there is nothing to escape.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use memory_core::{CacheEntryId, EmbeddingSpace, Fingerprint, MemoryId, Scope, text};
 use uuid::Uuid;
@@ -105,12 +105,12 @@ impl Keys {
 
     /// The index of a shard.
     pub(crate) fn index(&self, shard: Shard) -> String {
-        format!("{}:{LAYOUT}:{{{:02}}}", self.index, shard.0)
+        in_slot(&self.index, shard, "", "")
     }
 
     /// What the keys of a shard's entries begin with, and no other keys.
     pub(crate) fn entries(&self, shard: Shard) -> String {
-        format!("{}:{LAYOUT}:{{{:02}}}:e:", self.prefix, shard.0)
+        in_slot(&self.prefix, shard, ":e:", "")
     }
 
     /// The place of the answer to `prompt` in this group.
@@ -125,17 +125,17 @@ impl Keys {
 
     /// The key of the entry at a place.
     pub(crate) fn entry(&self, place: Place) -> String {
-        format!("{}{:032x}", self.entries(place.shard), u128::from_be_bytes(place.hash))
+        in_slot(&self.prefix, place.shard, ":e:", &hex(place.hash))
     }
 
     /// Where it says which index a shard has, and which is being made.
     pub(crate) fn mark(&self, shard: Shard) -> String {
-        format!("{}:{LAYOUT}:{{{:02}}}:index", self.prefix, shard.0)
+        in_slot(&self.prefix, shard, ":index", "")
     }
 
     /// What a process holds while it makes a shard's index again.
     pub(crate) fn rebuilding(&self, shard: Shard) -> String {
-        format!("{}:{LAYOUT}:{{{:02}}}:rebuilding", self.prefix, shard.0)
+        in_slot(&self.prefix, shard, ":rebuilding", "")
     }
 
     /// Where the response of an entry is when it is too long to be in it.
@@ -148,17 +148,17 @@ impl Keys {
 
     /// Where it says who computes the answer of a place.
     pub(crate) fn fill(&self, place: Place) -> String {
-        format!("{}:{LAYOUT}:{{{:02}}}:f:{:032x}", self.prefix, place.shard.0, u128::from_be_bytes(place.hash))
+        in_slot(&self.prefix, place.shard, ":f:", &hex(place.hash))
     }
 
     /// Where a tenant's epoch is, and the count of what was removed in it.
     pub(crate) fn tenant(&self, shard: Shard, tenant: &str) -> String {
-        format!("{}{}", self.tenants(shard), hashed(tenant))
+        in_slot(&self.prefix, shard, ":t:", &hashed(tenant))
     }
 
     /// What the keys of a shard's tenants begin with, and no other keys.
     pub(crate) fn tenants(&self, shard: Shard) -> String {
-        format!("{}:{LAYOUT}:{{{:02}}}:t:", self.prefix, shard.0)
+        in_slot(&self.prefix, shard, ":t:", "")
     }
 }
 
@@ -190,6 +190,24 @@ pub(crate) fn hashed(part: &str) -> String {
 /// The first 128 bits in hexadecimal: 32 digits and letters.
 fn short(hash: blake3::Hash) -> String {
     hash.to_hex()[..32].to_owned()
+}
+
+/// 128 bits in hexadecimal.
+fn hex(bits: [u8; 16]) -> String {
+    let mut hash = [0; 32];
+    hash[..16].copy_from_slice(&bits);
+    short(hash.into())
+}
+
+/// A name with the hash tag of a shard's slot. Each lookup makes several, so it is put together without `format!`.
+fn in_slot(base: &str, shard: Shard, kind: &str, hash: &str) -> String {
+    const TAG: usize = 16;
+    let mut name = String::with_capacity(base.len() + TAG + kind.len() + hash.len());
+    name.push_str(base);
+    let _ = write!(name, ":{LAYOUT}:{{{:02}}}", shard.0);
+    name.push_str(kind);
+    name.push_str(hash);
+    name
 }
 
 #[cfg(test)]

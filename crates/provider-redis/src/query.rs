@@ -1,5 +1,7 @@
 //! What is asked of Redis and what it answers, as pure functions.
 
+use std::fmt::Write as _;
+
 use memory_core::cache::TRIED;
 use memory_core::{Embedding, Scope, Timestamp};
 use redis::{Cmd, Pipeline, Value};
@@ -81,18 +83,25 @@ pub(crate) fn nearest(
     living_after: Option<Timestamp>,
     timeout_ms: u64,
 ) -> Cmd {
-    let effort = match vector.algorithm {
-        Algorithm::Flat => String::new(),
-        Algorithm::Hnsw { ef_runtime, .. } => format!(" EF_RUNTIME {ef_runtime}"),
-    };
-    let mut terms = vec![format!("@{GROUP}:{{{group}}}")];
-    terms.extend(living_after.map(unexpired));
-    terms.extend((!prefilter.is_empty()).then(|| prefilter.to_owned()));
-    let query = format!("({})=>[KNN {TRIED} @{} ${VECTOR}{effort} AS {DISTANCE}]", terms.join(" "), vector.name);
-    let mut command = redis::cmd("FT.SEARCH");
-    command.arg(index).arg(query).arg("RETURN").arg(2).arg(DISTANCE).arg(ENTRY).arg("LIMIT").arg(0).arg(TRIED);
+    let blob = blob(embedding.values(), vector.data_type);
+    let mut query = String::with_capacity(192 + prefilter.len());
+    query.extend(["(@", GROUP, ":{", group, "}"]);
+    if let Some(now) = living_after {
+        query.extend([" ", &unexpired(now)]);
+    }
+    if !prefilter.is_empty() {
+        query.extend([" ", prefilter]);
+    }
+    let _ = write!(query, ")=>[KNN {TRIED} @{} ${VECTOR}", vector.name);
+    if let Algorithm::Hnsw { ef_runtime, .. } = vector.algorithm {
+        let _ = write!(query, " EF_RUNTIME {ef_runtime}");
+    }
+    query.extend([" AS ", DISTANCE, "]"]);
+    let mut command = Cmd::with_capacity(17, 256 + query.len() + blob.len());
+    command.arg("FT.SEARCH").arg(index).arg(query);
+    command.arg("RETURN").arg(2).arg(DISTANCE).arg(ENTRY).arg("LIMIT").arg(0).arg(TRIED);
     command.arg("TIMEOUT").arg(timeout_ms.max(1));
-    command.arg("PARAMS").arg(2).arg(VECTOR).arg(blob(embedding.values(), vector.data_type)).arg("DIALECT").arg(2);
+    command.arg("PARAMS").arg(2).arg(VECTOR).arg(blob).arg("DIALECT").arg(2);
     command
 }
 

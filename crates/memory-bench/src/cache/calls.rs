@@ -18,10 +18,11 @@ use tokio::task::JoinSet;
 use super::topics::Topics;
 
 /// A kind of call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
 pub enum Call {
     Ping,
     Search,
+    SearchFar,
     Hit,
     Miss,
     Exact,
@@ -32,14 +33,24 @@ pub enum Call {
 
 impl Call {
     /// Every kind.
-    pub const ALL: [Call; 8] =
-        [Call::Ping, Call::Search, Call::Hit, Call::Miss, Call::Exact, Call::Repeat, Call::RawStore, Call::Store];
+    pub const ALL: [Call; 9] = [
+        Call::Ping,
+        Call::Search,
+        Call::SearchFar,
+        Call::Hit,
+        Call::Miss,
+        Call::Exact,
+        Call::Repeat,
+        Call::RawStore,
+        Call::Store,
+    ];
 
     /// What the tables call it.
     pub fn name(self) -> &'static str {
         match self {
             Call::Ping => "PING",
-            Call::Search => "floor: FT.SEARCH alone",
+            Call::Search => "floor: FT.SEARCH alone, for a hit",
+            Call::SearchFar => "floor: FT.SEARCH alone, for a miss",
             Call::Hit => "lookup, hit by meaning",
             Call::Miss => "lookup, miss",
             Call::Exact => "lookup, exact prompt, no vector",
@@ -52,9 +63,11 @@ impl Call {
     /// The least that can be sent in its place.
     pub fn floor(self) -> Option<Call> {
         match self {
-            Call::Hit | Call::Miss | Call::Exact | Call::Repeat => Some(Call::Search),
+            Call::Hit | Call::Exact | Call::Repeat => Some(Call::Search),
+            // How far a graph is walked depends on how near its entries are.
+            Call::Miss => Some(Call::SearchFar),
             Call::Store => Some(Call::RawStore),
-            Call::Ping | Call::Search | Call::RawStore => None,
+            Call::Ping | Call::Search | Call::SearchFar | Call::RawStore => None,
         }
     }
 }
@@ -170,17 +183,14 @@ impl Bench {
                 command.exec_async(connection).await?;
                 Ok(start.elapsed())
             }
-            Call::Search => {
-                let embedding = self.topics.near(at as u64);
+            Call::Search | Call::SearchFar => {
+                let embedding = self.embedding(call, at);
                 let start = Instant::now();
                 self.search(&embedding).query_async::<Value>(connection).await?;
                 Ok(start.elapsed())
             }
             Call::Hit | Call::Miss => {
-                let embedding = match call {
-                    Call::Hit => self.topics.near(at as u64),
-                    _ => self.topics.draw(u64::from(u32::MAX) + at as u64),
-                };
+                let embedding = self.embedding(call, at);
                 // The guard has nothing against the first, and looks at every word of it.
                 let request = self.request(format!("How can I reset password number {at}?"), Some(embedding));
                 let start = Instant::now();
@@ -229,6 +239,14 @@ impl Bench {
                 self.cache.store(entry).await?;
                 Ok(start.elapsed())
             }
+        }
+    }
+
+    /// What is searched with: a vector near an entry, or one that is near none.
+    fn embedding(&self, call: Call, at: usize) -> Embedding {
+        match call {
+            Call::Miss | Call::SearchFar => self.topics.draw(u64::from(u32::MAX) + at as u64),
+            _ => self.topics.near(at as u64),
         }
     }
 

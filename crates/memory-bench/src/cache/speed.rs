@@ -1,6 +1,7 @@
 //! How long lookups and stores take on caches of several sizes, each on a Redis of its own.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,13 +30,13 @@ pub struct Args {
     /// Calls at once; several with commas
     #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32])]
     concurrency: Vec<usize>,
-    /// Milliseconds for each row in each round
-    #[arg(long, default_value_t = 300)]
+    /// Milliseconds for each row in each round, four times as long for one call at once
+    #[arg(long, default_value_t = 100)]
     millis: u64,
-    /// Rounds; in each every row has its turn
-    #[arg(long, default_value_t = 10)]
+    /// Rounds; in each every row has its turn, and is compared with its floor in the same round
+    #[arg(long, default_value_t = 31)]
     rounds: usize,
-    /// Calls to compare: ping, search, hit, miss, exact, repeat, raw-store, store; several with commas
+    /// Calls to compare: ping, search, search-far, hit, miss, exact, repeat, raw-store, store; several with commas
     #[arg(long, value_delimiter = ',', value_enum, default_values_t = Call::ALL)]
     calls: Vec<Call>,
 }
@@ -80,6 +81,8 @@ pub struct Rounds {
 struct Taken {
     times: Vec<Duration>,
     took: Duration,
+    /// Calls per second of each round.
+    rates: Vec<f64>,
     server_cpu: f64,
     client_cpu: f64,
 }
@@ -87,6 +90,14 @@ struct Taken {
 impl Taken {
     fn per_second(&self) -> f64 {
         self.times.len() as f64 / self.took.as_secs_f64()
+    }
+
+    /// How many calls for each of the floor's: the median over the rounds, so that what else the machine did in some of
+    /// them counts for neither.
+    fn of_floor(&self, floor: &Self) -> f64 {
+        let mut ratios: Vec<f64> = self.rates.iter().zip(&floor.rates).map(|(rate, floor)| rate / floor).collect();
+        ratios.sort_unstable_by(f64::total_cmp);
+        ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN)
     }
 }
 
@@ -112,21 +123,33 @@ pub async fn run(args: &Args, report: &mut Report, goals: &mut Goals) -> Result<
         }
     }
     report.note(
-        "The floor sends the same search with the same effort to the same index, and reads its answer to the end.",
+        "The floor sends the same search with the same effort and vectors as near to the same index, and reads its answer to \
+         the end. A ratio is the median over the rounds.",
     );
     Ok(())
 }
 
 async fn measure(bench: &Arc<Bench>, args: &Args, rounds: Rounds) -> Result<Rows> {
     let mut rows = Rows::new();
+    let mut calls = args.calls.clone();
     for round in 0..rounds.count {
+        // What was called before leaves its traces in the processor's caches: any row may follow any other.
+        calls.sort_by_cached_key(|&call| {
+            let mut hasher = DefaultHasher::new();
+            (round, call).hash(&mut hasher);
+            hasher.finish()
+        });
         for &concurrency in &args.concurrency {
-            for &call in &args.calls {
+            for &call in &calls {
                 let (server_before, client_before) = (bench.server_cpu().await?, client_cpu());
                 let started = Instant::now();
-                let times = bench.run(move |_| call, concurrency, rounds.time, round).await?;
+                // One at a time makes the fewest calls, so what else the machine does weighs most there.
+                let time = if concurrency == 1 { rounds.time * 4 } else { rounds.time };
+                let times = bench.run(move |_| call, concurrency, time, round).await?;
                 let row = rows.entry((call, concurrency)).or_default();
-                row.took += started.elapsed();
+                let took = started.elapsed();
+                row.took += took;
+                row.rates.push(times.len() as f64 / took.as_secs_f64());
                 row.times.extend(times.into_iter().map(|(_, time)| time));
                 row.server_cpu += bench.server_cpu().await? - server_before;
                 row.client_cpu += client_cpu() - client_before;
@@ -144,7 +167,7 @@ fn tell(rows: &Rows, bench: &Bench, size: Size, report: &mut Report, goals: &mut
     for (&(call, concurrency), row) in rows {
         let calls = row.times.len() as f64;
         let floor = call.floor().and_then(|floor| rows.get(&(floor, concurrency)));
-        let of_floor = floor.map(|floor| row.per_second() / floor.per_second());
+        let of_floor = floor.map(|floor| row.of_floor(floor));
         match (call, of_floor) {
             (Call::Hit | Call::Miss, Some(ratio)) => goals.lookup.note(ratio),
             (Call::Repeat, Some(ratio)) => goals.repeat.note(ratio),

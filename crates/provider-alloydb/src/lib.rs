@@ -1,0 +1,1 @@
+//! Memory store on AlloyDB, or on any Postgres with pgvector.

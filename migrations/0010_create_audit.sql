@@ -1,0 +1,11 @@
+-- What was done that cannot be undone, and what was done to the store itself (which has no tenant).
+CREATE TABLE orchestra.audit (
+    sequence bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    tenant text,
+    occurred_at timestamptz NOT NULL DEFAULT now(),
+    -- The role of the database that did it.
+    role text NOT NULL DEFAULT current_user,
+    action text NOT NULL,
+    detail jsonb NOT NULL
+);
+CREATE INDEX audit_by_tenant ON orchestra.audit (tenant, sequence);

@@ -23,7 +23,7 @@ const NOT_IN_CORE: &[&str] = &[
     "ureq",
 ];
 
-const PROVIDERS: &[&str] = &["provider-embedded", "provider-redis"];
+const PROVIDERS: &[&str] = &["provider-alloydb", "provider-embedded", "provider-redis"];
 
 /// Checks every rule.
 pub fn check() -> Result<()> {

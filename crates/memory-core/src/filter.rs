@@ -11,7 +11,8 @@
 //! Fields: `kind`, `text`, `actor`, `importance`, `writer`, `origin`, `valid_from`, `valid_to`, `recorded_at`,
 //! `expires_at` (times as RFC 3339), and `metadata.` with a path of keys. Operators: `eq`, `ne`, `gt`, `gte`, `lt`,
 //! `lte`, `in`, `exists` and `contains` (a substring of a text, or an element of a list). Values of different types are
-//! not equal and not ordered, so such a condition does not hold; `ne` holds where `eq` does not.
+//! not equal and not ordered, so such a condition does not hold; `ne` holds where `eq` does not. Numbers are compared as
+//! `f64`, so `1` is `1.0`, in lists and objects too.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -272,10 +273,14 @@ fn equal(read: &Read<'_>, value: &Value) -> bool {
     }
 }
 
-/// Numbers are equal by value: `1` is `1.0`.
+/// Numbers are equal by value, those in lists and objects too: `1` is `1.0`.
 fn json_equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
-        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
+        (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| json_equal(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| json_equal(a, b)))
+        }
         _ => a == b,
     }
 }

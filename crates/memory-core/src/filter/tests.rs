@@ -5,7 +5,7 @@ use super::*;
 use crate::{MemoryKind, Metadata, Origin, Scope, Writer};
 
 fn memory() -> Memory {
-    let Value::Object(metadata) = json!({"topic": "travel", "stars": 4, "done": true, "tags": ["a", 2], "trip": {"city": "Lisbon"}, "none": null})
+    let Value::Object(metadata) = json!({"topic": "travel", "stars": 4, "done": true, "tags": ["a", 2], "trip": {"city": "Lisbon", "days": [3]}, "none": null})
     else {
         unreachable!("an object")
     };
@@ -44,6 +44,10 @@ fn conditions_hold_or_not() {
         (json!({"metadata.tags": {"contains": 2.0}}), true),
         (json!({"metadata.tags": ["a", 2]}), false),
         (json!({"metadata.tags": {"eq": ["a", 2]}}), true),
+        (json!({"metadata.tags": {"eq": ["a", 2.0]}}), true),
+        (json!({"metadata.tags": {"eq": ["a"]}}), false),
+        (json!({"metadata.trip": {"in": [{"city": "Lisbon", "days": [3.0]}]}}), true),
+        (json!({"metadata.trip": {"eq": {"city": "Lisbon", "day": [3]}}}), false),
         (json!({"metadata.trip.city": "Lisbon"}), true),
         (json!({"metadata.none": null}), true),
         (json!({"metadata.none": {"exists": true}}), false),

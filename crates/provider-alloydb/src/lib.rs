@@ -1,1 +1,3 @@
 //! Memory store on AlloyDB, or on any Postgres with pgvector.
+
+pub mod escape;

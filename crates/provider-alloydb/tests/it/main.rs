@@ -1,0 +1,3 @@
+//! The memory store on a real Postgres.
+
+mod filter;

@@ -1,7 +1,7 @@
 -- The current version of each memory.
 CREATE TABLE orchestra.memories (
     -- The order of first writing.
-    position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    ordinal bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id uuid NOT NULL UNIQUE,
     tenant text NOT NULL,
     user_id text,
@@ -39,10 +39,10 @@ CREATE TABLE orchestra.memories (
     toast_tuple_target = 8160
 );
 
-CREATE INDEX memories_by_user ON orchestra.memories (tenant, user_id, position);
-CREATE INDEX memories_by_agent ON orchestra.memories (tenant, agent_id, position) WHERE agent_id IS NOT NULL;
-CREATE INDEX memories_by_session_id ON orchestra.memories (tenant, session_id, position) WHERE session_id IS NOT NULL;
-CREATE INDEX memories_by_session ON orchestra.memories (session, position) WHERE session IS NOT NULL;
+CREATE INDEX memories_by_user ON orchestra.memories (tenant, user_id, ordinal);
+CREATE INDEX memories_by_agent ON orchestra.memories (tenant, agent_id, ordinal) WHERE agent_id IS NOT NULL;
+CREATE INDEX memories_by_session_id ON orchestra.memories (tenant, session_id, ordinal) WHERE session_id IS NOT NULL;
+CREATE INDEX memories_by_session ON orchestra.memories (session, ordinal) WHERE session IS NOT NULL;
 CREATE INDEX memories_by_expiry ON orchestra.memories (expires_at) WHERE expires_at IS NOT NULL;
 CREATE INDEX memories_by_evidence ON orchestra.memories USING gin (evidence) WHERE evidence <> '{}';
 CREATE INDEX memories_by_words ON orchestra.memories USING gin (tenant, words);

@@ -134,7 +134,7 @@ impl Compiler<'_> {
                 let times = self.json(times.map(|moment| moment.last_before()).collect());
                 vec![format!("(({column} = ANY ({})) IS TRUE)", sql::elements(&sql::timestamp("v"), &times))]
             }
-            Source::Metadata(path) => self.metadata_is_one_of(path, values, required && nulls.is_empty()),
+            Source::Metadata(path) => self.metadata_is_one_of(path, values, required),
         };
         if !nulls.is_empty() {
             any.push(self.absent(source));
@@ -156,7 +156,7 @@ impl Compiler<'_> {
                 // A list contains its elements, but its parts too.
                 let (at, list) = (self.at(path), self.list(scalars));
                 let set = format!("(CASE WHEN jsonb_typeof({at}) <> 'array' THEN {list} @> {at} ELSE false END)");
-                if required && numbers.is_empty() && others.is_empty() {
+                if required {
                     // The same once more for the index. Where it is not used, the first is the quicker one.
                     let documents = scalars.iter().map(|scalar| document(path, scalar)).collect();
                     let documents = sql::elements("v", &self.json(documents));

@@ -7,12 +7,12 @@ mod generate;
 
 use std::collections::BTreeMap;
 
-use memory_core::{Condition, Field, Filter, Memory, MemoryKind, Scope};
+use memory_core::{Condition, Field, Filter, Memory, MemoryKind, Metadata, Scope};
 use memory_testkit::services::{self, Service};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use provider_alloydb::escape::{escape, escape_json};
 use provider_alloydb::filter::compile;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 const TENANT: &str = "acme";
@@ -71,7 +71,7 @@ impl Database {
     /// What the filter says of each memory; `None` is NULL.
     async fn verdicts(&mut self, filter: &Filter) -> sqlx::Result<Vec<Option<bool>>> {
         let compiled = compile(filter, "$1");
-        let sql = format!("SELECT array_agg({} ORDER BY m.position) FROM orchestra.memories m", compiled.sql);
+        let sql = format!("SELECT array_agg({} ORDER BY m.ordinal) FROM orchestra.memories m", compiled.sql);
         let query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(compiled.arguments).persistent(false);
         query.fetch_one(&mut self.connection).await
     }
@@ -80,7 +80,7 @@ impl Database {
     async fn found(&mut self, filter: &Filter) -> sqlx::Result<Vec<usize>> {
         let compiled = compile(filter, "$1");
         let sql = format!(
-            "SELECT m.position FROM orchestra.memories m WHERE m.tenant = $2 AND {} ORDER BY m.position",
+            "SELECT m.ordinal FROM orchestra.memories m WHERE m.tenant = $2 AND {} ORDER BY m.ordinal",
             compiled.sql
         );
         sqlx::raw_sql(INDEXES_FIRST).execute(&mut self.connection).await?;
@@ -134,14 +134,14 @@ fn operator(condition: &Condition) -> &'static str {
 #[test]
 fn postgres_finds_what_a_filter_matches() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let memories = generate::memories(&mut runner(1), 300);
+    let memories = generate::memories(&mut runner(1), 200);
     let Some(mut database) = runtime.block_on(Database::with(&memories)) else { return };
     let tally = std::cell::RefCell::new(Tally::new());
     let shared = std::cell::RefCell::new(&mut database);
     let failed =
         |error: sqlx::Error, filter: &Filter| TestCaseError::fail(format!("{error:?}\n{}", compile(filter, "$1").sql));
 
-    let outcome = runner(3000).run(&generate::condition(&memories), |filter| {
+    let outcome = runner(2000).run(&generate::condition(&memories), |filter| {
         let expected: Vec<Option<bool>> = memories.iter().map(|memory| Some(filter.matches(memory))).collect();
         let verdicts =
             runtime.block_on(shared.borrow_mut().verdicts(&filter)).map_err(|error| failed(error, &filter))?;
@@ -169,7 +169,7 @@ fn postgres_finds_what_a_filter_matches() {
         assert!((*found > 0) == finds && *left > 0, "{field} {operator} found {found} and left {left}");
     }
 
-    let outcome = runner(1500).run(&generate::filter(&memories), |filter| {
+    let outcome = runner(800).run(&generate::filter(&memories), |filter| {
         let expected: Vec<usize> = (0..memories.len()).filter(|at| filter.matches(&memories[*at])).collect();
         let found = runtime.block_on(shared.borrow_mut().found(&filter)).map_err(|error| failed(error, &filter))?;
         if found != expected {
@@ -179,6 +179,34 @@ fn postgres_finds_what_a_filter_matches() {
     });
     outcome.unwrap_or_else(|failure| panic!("{failure}"));
     runtime.block_on(database.close());
+}
+
+#[tokio::test]
+async fn every_two_values_are_told_apart_as_in_a_filter() {
+    let values = generate::hard_values();
+    let scope = Scope::tenant(TENANT).unwrap();
+    let memory = |value: &Value| Memory {
+        metadata: Metadata::from_iter([("a".to_owned(), value.clone())]),
+        ..memory_testkit::make::memory(&scope, "text", chrono::DateTime::UNIX_EPOCH)
+    };
+    let memories: Vec<Memory> = values.iter().map(memory).collect();
+    let Some(mut database) = Database::with(&memories).await else { return };
+    for value in &values {
+        for condition in [
+            Condition::Eq(value.clone()),
+            Condition::In(vec![value.clone(), json!("a"), json!(true)]),
+            Condition::Contains(value.clone()),
+            Condition::Gte(value.clone()),
+            Condition::Lt(value.clone()),
+        ] {
+            let filter = Filter::Is(Field::Metadata(vec!["a".to_owned()]), condition);
+            let verdicts = database.verdicts(&filter).await.unwrap();
+            for (memory, verdict) in memories.iter().zip(verdicts) {
+                assert_eq!(verdict, Some(filter.matches(memory)), "{filter:?} of {:?}", memory.metadata);
+            }
+        }
+    }
+    database.close().await;
 }
 
 #[tokio::test]

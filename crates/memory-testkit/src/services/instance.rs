@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{fmt, fs};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{Service, Source, free_port, ownership, postgres, redis, root};
+use super::{Service, Source, eventually, free_port, ownership, postgres, redis, root};
 
 /// What is kept of a server while it stands.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ pub(super) struct Instance {
     pub port: u16,
     /// Its own, and removed with it: the log, and its files unless it runs in a container.
     pub folder: PathBuf,
+    /// The port of the Postgres that it began as a copy of. None for one that began empty.
+    primary: Option<u16>,
     /// Whether it runs as `nobody`, because Postgres refuses to run as root.
     as_nobody: bool,
     password: Password,
@@ -36,7 +38,14 @@ impl Instance {
                 *unpacked = ownership::reachable(unpacked)?;
             }
         }
-        Ok(Self { service, source, port, folder, as_nobody, password: Password::random() })
+        Ok(Self { service, source, port, folder, primary: None, as_nobody, password: Password::random() })
+    }
+
+    /// A replica of a running Postgres out of the wheels, otherwise as [`new`](Self::new). Whoever knows the password of
+    /// one knows that of the other: it is copied too.
+    pub fn replica_of(primary: &Self, name: &str) -> Result<Self> {
+        let instance = Self::new(primary.service, &primary.source, name)?;
+        Ok(Self { primary: Some(primary.port), password: primary.password.clone(), ..instance })
     }
 
     pub fn url(&self) -> String {
@@ -51,14 +60,24 @@ impl Instance {
         match self.service {
             Service::Redis => Ok(None),
             Service::Postgres => {
-                let password = self.folder.join("password");
-                ownership::write_file(&password, &self.password.0)?;
-                if self.as_nobody {
-                    ownership::give_to_nobody(&password)?;
+                self.write(postgres::PASSWORD_FILE, &postgres::password_line(&self.password.0))?;
+                if let Some(primary) = self.primary {
+                    return Ok(Some(postgres::copy(unpacked, &self.folder, primary, self.port)));
                 }
+                let password = self.write("password", &self.password.0)?;
                 Ok(Some(postgres::preparation(unpacked, &self.folder, &password)))
             }
         }
+    }
+
+    /// A file in its folder that the server alone can read.
+    fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let file = self.folder.join(name);
+        ownership::write_file(&file, text)?;
+        if self.as_nobody {
+            ownership::give_to_nobody(&file)?;
+        }
+        Ok(file)
     }
 
     /// What runs the server in the foreground, with what the wheels carry.
@@ -73,9 +92,38 @@ impl Instance {
     pub fn place(&self, command: &mut Command) {
         // The checkout may be closed to the one it runs as.
         command.current_dir(&self.folder).stdin(Stdio::null());
+        // For what Postgres and its programs connect to.
+        command.env("PGPASSFILE", self.folder.join(postgres::PASSWORD_FILE));
         if self.as_nobody {
             ownership::run_as_nobody(command);
         }
+    }
+
+    /// What a Postgres out of the wheels answers to a statement: the values, without the last line break.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses the statement, which the message then shows.
+    pub fn ask(&self, statement: &str) -> Result<String> {
+        let Source::Wheels(unpacked) = &self.source else { bail!("there is no psql for a server in a container") };
+        let mut psql = postgres::question(unpacked, self.port, statement);
+        self.place(&mut psql);
+        let output = psql.output().context("psql cannot be started")?;
+        if !output.status.success() {
+            bail!("{statement}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+    }
+
+    /// Waits until `replica` has caught up with this Postgres: from then on it is sent everything as it is written.
+    ///
+    /// # Errors
+    /// When that takes too long; the message has the end of the replica's log.
+    pub fn wait_until_followed_by(&self, replica: &Self) -> Result<()> {
+        let streams = format!(
+            "select count(*) from pg_stat_replication where state = 'streaming' and application_name = '{}'",
+            postgres::replica_name(replica.port)
+        );
+        eventually("the replica follows", || Ok(self.ask(&streams)? != "0")).with_context(|| replica.log_end())
     }
 
     /// The variables that compose.yaml asks for.

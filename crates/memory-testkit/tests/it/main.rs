@@ -1,3 +1,4 @@
 //! The testkit's own machinery against real processes.
 
+mod cluster;
 mod services;

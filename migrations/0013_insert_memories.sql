@@ -45,6 +45,11 @@ DECLARE
     v_at int;
 BEGIN
     PERFORM set_config('orchestra.tenant', p_tenant, true);
+    -- Whatever the tables hold, each row is looked up by its key, and how is worked out once for a connection.
+    PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
+    PERFORM set_config('enable_hashjoin', 'off', true);
+    PERFORM set_config('enable_mergejoin', 'off', true);
+    PERFORM set_config('enable_seqscan', 'off', true);
     -- Nothing of this tenant is forgotten meanwhile: what is derived from a memory cannot slip in beside its forgetting.
     PERFORM pg_advisory_xact_lock_shared(hashtextextended('orchestra:' || p_tenant, 0));
     token := pg_current_xact_id()::text;

@@ -71,30 +71,32 @@ CREATE FUNCTION orchestra.search_memories(
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
+    -- Up to how many rows of a large scope are scored by their words.
     c_lexical_rows CONSTANT int := 20000;
-    v_condition text := orchestra.scope_condition(p_user_id, p_agent_id, p_session_id)
-        || CASE WHEN p_filter IS NULL THEN '' ELSE ' AND (' || p_filter || ')' END;
-    v_match tsquery;
+    v_scope text := orchestra.scope_condition(p_user_id, p_agent_id, p_session_id);
+    v_condition text := v_scope || CASE WHEN p_filter IS NULL THEN '' ELSE ' AND (' || p_filter || ')' END;
+    v_has_words boolean := coalesce(cardinality(p_stems), 0) > 0;
+    v_distance text := 'coalesce(m.embedding, m.embedding_half::vector) <#> $7';
     v_rows bigint := (p_known ->> 'rows')::bigint;
     -- Those of them that have a vector in the space.
     v_compared bigint := (p_known ->> 'compared')::bigint;
     v_average float8 := (p_known ->> 'average_length')::float8;
     v_is_small boolean;
-    v_by_index boolean;
-    -- The dense arm's rows where it went by the index.
-    v_near bigint[];
+    v_by_index boolean := false;
     v_repaired boolean := false;
     v_setting record;
     v_plan jsonb;
-    -- The stems by which rows of a large scope are found, and how many rows are thought to have each that is left out.
     v_stem record;
+    -- The stems by which rows of a large scope are found, and how many rows are thought to have each other one.
     v_asked text[] := p_stems;
     v_left_out jsonb := '{}';
     v_sum float8 := 0;
-    v_operand text;
-    v_dense text;
-    v_hits text;
-    v_whole text;
+    -- What the arms found: rows, nearest first; rows with a word and their BM25, best first; turns next to the best.
+    v_dense bigint[] := '{}';
+    v_lexical bigint[] := '{}';
+    v_bm25 float8[] := '{}';
+    v_beside bigint[] := '{}';
+    v_considered bigint;
 BEGIN
     IF p_at_least IS NOT NULL AND NOT pg_visible_in_snapshot(p_at_least::xid8, pg_current_snapshot()) THEN
         report := jsonb_build_object('visible', false);
@@ -107,51 +109,74 @@ BEGIN
     PERFORM set_config('max_parallel_workers_per_gather', '0', true);
 
     IF v_rows IS NULL THEN
-        EXECUTE 'SELECT count(*) FROM (SELECT FROM orchestra.memories m WHERE '
-            || orchestra.scope_condition(p_user_id, p_agent_id, p_session_id) || ' LIMIT $6) m'
+        EXECUTE 'SELECT count(*) FROM (SELECT FROM orchestra.memories m WHERE ' || v_scope || ' LIMIT $6) m'
         INTO v_rows USING p_tenant, p_user_id, p_agent_id, p_session_id, p_now, p_exact_up_to + 1;
         IF v_rows > p_exact_up_to THEN
             -- What the planner thinks will do until the caller has measured it: a full count takes longer than the search.
-            EXECUTE 'EXPLAIN (FORMAT JSON) SELECT FROM orchestra.memories m WHERE '
-                || orchestra.scope_condition(p_user_id, p_agent_id, p_session_id)
+            EXECUTE 'EXPLAIN (FORMAT JSON) SELECT FROM orchestra.memories m WHERE ' || v_scope
             INTO v_plan USING p_tenant, p_user_id, p_agent_id, p_session_id, p_now;
             v_rows := greatest(v_rows, (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint);
-            EXECUTE 'SELECT avg(m.length) FROM (SELECT m.length FROM orchestra.memories m WHERE '
-                || orchestra.scope_condition(p_user_id, p_agent_id, p_session_id) || ' LIMIT 200) m'
+            EXECUTE 'SELECT avg(m.length) FROM (SELECT m.length FROM orchestra.memories m WHERE ' || v_scope
+                || ' LIMIT 200) m'
             INTO v_average USING p_tenant, p_user_id, p_agent_id, p_session_id, p_now;
         END IF;
     END IF;
     v_is_small := v_rows <= p_exact_up_to;
-    v_by_index := NOT v_is_small AND p_indexed_as IS NOT NULL AND p_query IS NOT NULL;
+    v_considered := v_rows;
 
-    IF v_by_index THEN
+    IF NOT v_is_small AND p_query IS NOT NULL AND p_indexed_as IS NOT NULL THEN
         FOR v_setting IN SELECT * FROM jsonb_each_text(p_settings) LOOP
             PERFORM set_config(v_setting.key, v_setting.value, true);
         END LOOP;
-        v_operand := CASE p_indexed_as
-            WHEN 'vector' THEN format('m.embedding::vector(%1$s) <#> $7::vector(%1$s)', p_dimensions)
-            ELSE format(
-                'coalesce(m.embedding_half, m.embedding::halfvec)::halfvec(%1$s) <#> $7::halfvec(%1$s)', p_dimensions
-            )
-        END;
         EXECUTE format(
-            'SELECT ARRAY(SELECT n.ordinal FROM (SELECT m.ordinal, '
-            'coalesce(m.embedding, m.embedding_half::vector) <#> $7 AS distance '
+            'SELECT ARRAY(SELECT n.ordinal FROM (SELECT m.ordinal, %s AS distance '
             'FROM orchestra.memories m WHERE %s AND m.space = %s ORDER BY %s LIMIT $8) n '
             'ORDER BY n.distance, n.ordinal LIMIT $9)',
-            v_condition, p_space, v_operand
+            v_distance, v_condition, p_space,
+            CASE p_indexed_as
+                WHEN 'vector' THEN format('m.embedding::vector(%1$s) <#> $7::vector(%1$s)', p_dimensions)
+                ELSE format(
+                    'coalesce(m.embedding_half, m.embedding::halfvec)::halfvec(%1$s) <#> $7::halfvec(%1$s)',
+                    p_dimensions
+                )
+            END
         )
-        INTO v_near
+        INTO v_dense
         USING p_tenant, p_user_id, p_agent_id, p_session_id, p_now, p_arguments, p_query,
             ceil(p_limit * p_oversampling)::int, p_limit;
         -- The index has not given what was asked of it: the rows are too few, or they are too far apart in it.
-        v_repaired := cardinality(v_near) < p_limit;
+        v_repaired := cardinality(v_dense) < p_limit;
         v_by_index := NOT v_repaired;
     END IF;
 
-    -- A word that many rows have says little of each and takes long to look up: a large scope is searched by its rarer
-    -- words, up to so many rows, and what these find is scored by all.
-    IF NOT v_is_small AND p_stems <> '{}' THEN
+    IF v_is_small OR (p_query IS NOT NULL AND NOT v_by_index) THEN
+        -- Every row of the scope, once: how far it is, and its words where it has one of the query's.
+        EXECUTE
+            'WITH scoped AS MATERIALIZED (SELECT m.ordinal, m.length, '
+                || CASE WHEN p_query IS NULL THEN 'NULL::float8' ELSE 'CASE WHEN m.space = $8 THEN ' || v_distance || ' END' END
+                || ' AS distance, '
+                || CASE WHEN v_is_small AND v_has_words THEN 'CASE WHEN m.words @@ $9 THEN m.words END' ELSE 'NULL::tsvector' END
+                || ' AS words FROM orchestra.memories m WHERE ' || v_condition || '), '
+            'whole AS MATERIALIZED (SELECT count(*) AS considered, count(s.distance) AS compared, '
+                'count(*) FILTER (WHERE s.length > 0) AS rows, avg(s.length) FILTER (WHERE s.length > 0) AS average '
+                'FROM scoped s)'
+            || CASE WHEN v_is_small AND v_has_words THEN ', ' || orchestra.bm25(
+                'SELECT s.ordinal, s.length, s.words FROM scoped s WHERE s.words IS NOT NULL'
+            ) || ' SELECT w.considered, w.compared, '
+                'ARRAY(SELECT s.ordinal FROM scoped s WHERE s.distance IS NOT NULL ORDER BY s.distance, s.ordinal LIMIT $10), '
+                'b.rows, b.scores FROM whole w CROSS JOIN scored b'
+            ELSE ' SELECT w.considered, w.compared, '
+                'ARRAY(SELECT s.ordinal FROM scoped s WHERE s.distance IS NOT NULL ORDER BY s.distance, s.ordinal LIMIT $10), '
+                'NULL::bigint[], NULL::float8[] FROM whole w'
+            END
+        INTO v_considered, v_compared, v_dense, v_lexical, v_bm25
+        USING p_tenant, p_user_id, p_agent_id, p_session_id, p_now, p_arguments, p_query, p_space,
+            orchestra.any_stem(p_stems), p_limit, p_stems, v_left_out;
+    END IF;
+
+    IF NOT v_is_small AND v_has_words THEN
+        -- A word that many rows have says little of each and takes long to look up: rows are found by the rarer words, and
+        -- scored by all.
         v_asked := '{}';
         FOR v_stem IN
             SELECT s.stem, orchestra.rows_with_stem(s.stem, p_tenant, p_user_id, p_agent_id, p_session_id, p_now) AS rows
@@ -164,81 +189,101 @@ BEGIN
                 v_left_out := v_left_out || jsonb_build_object(v_stem.stem, v_stem.rows);
             END IF;
         END LOOP;
-    END IF;
-    v_match := orchestra.any_stem(v_asked);
-
-    -- Of the scope's rows: how far each is, and its words where it has one of the query's.
-    IF v_is_small OR (p_query IS NOT NULL AND NOT v_by_index) THEN
-        v_dense := 'scoped AS MATERIALIZED (SELECT m.ordinal, m.length, '
-            'CASE WHEN m.space = $8 THEN coalesce(m.embedding, m.embedding_half::vector) <#> $7 END AS distance, '
-            'CASE WHEN m.words @@ $9 THEN m.words END AS words '
-            'FROM orchestra.memories m WHERE ' || v_condition || '), '
-            'dense AS MATERIALIZED (SELECT s.ordinal FROM scoped s WHERE s.distance IS NOT NULL '
-            'ORDER BY s.distance, s.ordinal LIMIT $10)';
-        v_hits := 'SELECT s.ordinal, s.length, s.words FROM scoped s WHERE s.words IS NOT NULL';
-        v_whole := 'SELECT count(*) AS considered, count(s.distance) AS compared, '
-            'count(*) FILTER (WHERE s.length > 0) AS rows, avg(s.length) FILTER (WHERE s.length > 0) AS average '
-            'FROM scoped s';
-    ELSE
-        v_dense := 'dense AS MATERIALIZED (SELECT n.ordinal FROM unnest($12) AS n(ordinal))';
-        v_hits := 'SELECT m.ordinal, m.length, m.words FROM orchestra.memories m WHERE m.words @@ $9 AND ' || v_condition
-            || ' LIMIT ' || c_lexical_rows;
-        v_whole := 'SELECT $13 AS considered, coalesce($18, $13) AS compared, $13 AS rows, $14 AS average';
+        EXECUTE
+            'WITH whole AS MATERIALIZED (SELECT $13 AS rows, $14 AS average), ' || orchestra.bm25(
+                'SELECT m.ordinal, m.length, m.words FROM orchestra.memories m WHERE m.words @@ $9 AND ' || v_condition
+                || ' LIMIT ' || c_lexical_rows
+            ) || ' SELECT b.rows, b.scores FROM scored b'
+        INTO v_lexical, v_bm25
+        USING p_tenant, p_user_id, p_agent_id, p_session_id, p_now, p_arguments, p_query, p_space,
+            orchestra.any_stem(v_asked), p_limit, p_stems, v_left_out, v_rows, v_average;
     END IF;
 
-    RETURN QUERY EXECUTE
-        'WITH ' || v_dense || ', '
-        'whole AS MATERIALIZED (' || v_whole || '), '
-        'hits AS MATERIALIZED ('
+    v_lexical := coalesce(v_lexical, '{}');
+    IF p_neighbours AND v_lexical <> '{}' THEN
+        v_beside := ARRAY(
+            SELECT n.ordinal FROM unnest(v_lexical[:p_limit]) AS b(ordinal)
+            JOIN orchestra.memories m ON m.ordinal = b.ordinal AND m.session IS NOT NULL
+            CROSS JOIN LATERAL unnest(ARRAY[
+                orchestra.turn_beside(m.session, m.ordinal, p_now, true),
+                orchestra.turn_beside(m.session, m.ordinal, p_now, false)
+            ]) AS n(ordinal)
+            WHERE n.ordinal IS NOT NULL
+        );
+        IF v_beside <> '{}' THEN
+            EXECUTE 'SELECT ARRAY(SELECT m.ordinal FROM orchestra.memories m WHERE m.ordinal = ANY ($7) AND '
+                || v_condition || ')'
+            INTO v_beside USING p_tenant, p_user_id, p_agent_id, p_session_id, p_now, p_arguments, v_beside;
+        END IF;
+    END IF;
+
+    report := jsonb_build_object(
+        'considered', v_considered, 'compared', coalesce(v_compared, v_considered),
+        'dense', cardinality(v_dense), 'lexical', least(cardinality(v_lexical), p_limit),
+        'by_index', v_by_index, 'repaired', v_repaired, 'small', v_is_small,
+        'known', jsonb_build_object('rows', v_rows, 'compared', v_compared, 'average_length', v_average)
+    );
+    RETURN NEXT;
+    RETURN QUERY
+    SELECT
+        NULL::jsonb,
+        CASE WHEN m.space = p_space THEN -(coalesce(m.embedding, m.embedding_half::vector) <#> p_query)::real END,
+        coalesce(l.bm25, 0)::real,
+        CASE WHEN m.session IS NOT NULL THEN (
+            SELECT o.id FROM orchestra.memories o
+            WHERE o.ordinal = orchestra.turn_beside(m.session, m.ordinal, p_now, true)
+        ) END,
+        CASE WHEN m.session IS NOT NULL THEN (
+            SELECT o.id FROM orchestra.memories o
+            WHERE o.ordinal = orchestra.turn_beside(m.session, m.ordinal, p_now, false)
+        ) END,
+        m.ordinal, m.id, m.tenant, m.user_id, m.agent_id, m.session_id, m.version, m.kind, m.text, m.actor, m.metadata,
+        m.importance, m.writer, m.path, m.evidence, m.valid_from, m.valid_to, m.recorded_at, NULL::timestamptz,
+        m.expires_at, m.space
+    FROM (
+        SELECT unnest(v_dense) AS ordinal UNION SELECT unnest(v_lexical[:p_limit]) UNION SELECT unnest(v_beside)
+    ) c
+    JOIN orchestra.memories m ON m.ordinal = c.ordinal
+    LEFT JOIN unnest(v_lexical, v_bm25) AS l(ordinal, bm25) ON l.ordinal = c.ordinal;
+END
+$$;
+
+-- The parts of a statement that score rows by their words: `scored` has the rows, best first, and their scores. `p_hits`
+-- gives the rows with one of the words as (ordinal, length, words), and the statement's own `whole` says over how many rows
+-- rarity counts and how long they are on average. $11 are the stems; $12 says how many rows have those that `p_hits` was not
+-- asked for.
+CREATE FUNCTION orchestra.bm25(p_hits text) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT 'hits AS MATERIALIZED ('
             'SELECT h.ordinal, h.length, w.lexeme, cardinality(w.positions) AS frequency '
-            'FROM (' || v_hits || ') h CROSS JOIN LATERAL unnest(h.words) AS w(lexeme, positions, weights) '
+            'FROM (' || p_hits || ') h CROSS JOIN LATERAL unnest(h.words) AS w(lexeme, positions, weights) '
             'WHERE w.lexeme = ANY ($11)), '
         'rarity AS (SELECT r.lexeme, ln(1 + (greatest(w.rows - r.rows, 0)::float8 + 0.5) / (r.rows + 0.5)) AS idf '
-            'FROM (SELECT h.lexeme, coalesce(($19 ->> h.lexeme)::float8, count(*)::float8) AS rows '
+            'FROM (SELECT h.lexeme, coalesce(($12 ->> h.lexeme)::float8, count(*)::float8) AS rows '
             'FROM hits h GROUP BY h.lexeme) r CROSS JOIN whole w), '
-        'lexical AS MATERIALIZED (SELECT h.ordinal, sum(r.idf * h.frequency * 1.9::float8 / (h.frequency '
+        'lexical AS (SELECT h.ordinal, sum(r.idf * h.frequency * 1.9::float8 / (h.frequency '
                 '+ 0.9::float8 * (0.6::float8 + 0.4::float8 * h.length / greatest(w.average, 1)::float8))) AS bm25 '
             'FROM hits h JOIN rarity r ON r.lexeme = h.lexeme CROSS JOIN whole w GROUP BY h.ordinal), '
-        'best AS MATERIALIZED (SELECT l.ordinal FROM lexical l ORDER BY l.bm25 DESC, l.ordinal LIMIT $10), '
-        || CASE WHEN p_neighbours THEN
-        'beside AS (SELECT n.ordinal FROM best b JOIN orchestra.memories m ON m.ordinal = b.ordinal '
-            'CROSS JOIN LATERAL ('
-                '(SELECT o.ordinal FROM orchestra.memories o WHERE o.session = m.session AND o.ordinal < m.ordinal '
-                'AND (o.expires_at IS NULL OR o.expires_at > $5) ORDER BY o.ordinal DESC LIMIT 1) '
-                'UNION ALL '
-                '(SELECT o.ordinal FROM orchestra.memories o WHERE o.session = m.session AND o.ordinal > m.ordinal '
-                'AND (o.expires_at IS NULL OR o.expires_at > $5) ORDER BY o.ordinal LIMIT 1)) n), '
-        'kept AS (SELECT m.ordinal FROM beside b JOIN orchestra.memories m ON m.ordinal = b.ordinal WHERE '
-            || v_condition || '), '
-        ELSE '' END ||
-        'chosen AS (SELECT d.ordinal FROM dense d UNION SELECT b.ordinal FROM best b'
-            || CASE WHEN p_neighbours THEN ' UNION SELECT k.ordinal FROM kept k' ELSE '' END || ') '
-        'SELECT jsonb_build_object('
-                '''considered'', w.considered, ''compared'', w.compared, '
-                '''dense'', (SELECT count(*) FROM dense), ''lexical'', (SELECT count(*) FROM best), '
-                '''by_index'', $15, ''repaired'', $16, ''small'', $17, '
-                '''known'', jsonb_build_object(''rows'', $13, ''compared'', $18, ''average_length'', $14)), '
-            'NULL::real, NULL::real, NULL::uuid, NULL::uuid, NULL::bigint, NULL::uuid, NULL, NULL, NULL, NULL, '
-            'NULL::bigint, NULL, NULL, NULL, NULL::jsonb, NULL::real, NULL, NULL, NULL::uuid[], NULL::timestamptz, '
-            'NULL::timestamptz, NULL::timestamptz, NULL::timestamptz, NULL::timestamptz, NULL::smallint '
-        'FROM whole w '
-        'UNION ALL '
-        'SELECT NULL, '
-            'CASE WHEN m.space = $8 THEN -(coalesce(m.embedding, m.embedding_half::vector) <#> $7)::real END, '
-            'coalesce(l.bm25, 0)::real, before.id, after.id, '
-            'm.ordinal, m.id, m.tenant, m.user_id, m.agent_id, m.session_id, m.version, m.kind, m.text, m.actor, '
-            'm.metadata, m.importance, m.writer, m.path, m.evidence, m.valid_from, m.valid_to, m.recorded_at, '
-            'NULL::timestamptz, m.expires_at, m.space '
-        'FROM chosen c JOIN orchestra.memories m ON m.ordinal = c.ordinal '
-        'LEFT JOIN lexical l ON l.ordinal = c.ordinal '
-        'LEFT JOIN LATERAL (SELECT o.id FROM orchestra.memories o WHERE o.session = m.session '
-            'AND o.ordinal < m.ordinal AND (o.expires_at IS NULL OR o.expires_at > $5) '
-            'ORDER BY o.ordinal DESC LIMIT 1) before ON true '
-        'LEFT JOIN LATERAL (SELECT o.id FROM orchestra.memories o WHERE o.session = m.session '
-            'AND o.ordinal > m.ordinal AND (o.expires_at IS NULL OR o.expires_at > $5) '
-            'ORDER BY o.ordinal LIMIT 1) after ON true'
-    USING p_tenant, p_user_id, p_agent_id, p_session_id, p_now, p_arguments, p_query, p_space, v_match, p_limit, p_stems,
-        v_near, v_rows, v_average, v_by_index, v_repaired, v_is_small, v_compared, v_left_out;
+        'scored AS (SELECT array_agg(l.ordinal ORDER BY l.bm25 DESC, l.ordinal) AS rows, '
+            'array_agg(l.bm25 ORDER BY l.bm25 DESC, l.ordinal) AS scores FROM lexical l)'
+$$;
+
+-- The turn before or after one in its session.
+CREATE FUNCTION orchestra.turn_beside(p_session bigint, p_ordinal bigint, p_now timestamptz, p_before boolean) RETURNS bigint
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF p_before THEN
+        RETURN (
+            SELECT m.ordinal FROM orchestra.memories m WHERE m.session = p_session AND m.ordinal < p_ordinal
+                AND (m.expires_at IS NULL OR m.expires_at > p_now)
+            ORDER BY m.ordinal DESC LIMIT 1
+        );
+    END IF;
+    RETURN (
+        SELECT m.ordinal FROM orchestra.memories m WHERE m.session = p_session AND m.ordinal > p_ordinal
+            AND (m.expires_at IS NULL OR m.expires_at > p_now)
+        ORDER BY m.ordinal LIMIT 1
+    );
 END
 $$;
 

@@ -12,7 +12,8 @@ BEGIN
         EXECUTE format(
             'CREATE POLICY own_tenant ON orchestra.%I '
             'USING (tenant = current_setting(''orchestra.tenant'', true)) '
-            'WITH CHECK (tenant = current_setting(''orchestra.tenant'', true))',
+            -- Once a session has named a tenant, none is an empty name to the transactions after.
+            'WITH CHECK (tenant = current_setting(''orchestra.tenant'', true) AND tenant <> '''')',
             name
         );
     END LOOP;

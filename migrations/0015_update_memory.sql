@@ -29,6 +29,8 @@ DECLARE
     v_former orchestra.memories;
 BEGIN
     PERFORM set_config('orchestra.tenant', p_tenant, true);
+    -- Nothing of this tenant is forgotten meanwhile: a former version kept beside its forgetting would be left behind.
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended('orchestra:' || p_tenant, 0));
     SELECT * INTO v_former FROM orchestra.memories m
     WHERE m.id = p_id AND (m.expires_at IS NULL OR m.expires_at > p_now)
         AND orchestra.is_within(m, p_user_id, p_agent_id, p_session_id)

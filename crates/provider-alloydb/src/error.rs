@@ -60,6 +60,30 @@ pub(crate) fn is_passing(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether the connection is gone, or the server on its way out or in. Not so for an answer that took too long: asking
+/// again would take as long again.
+pub(crate) fn is_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() != std::io::ErrorKind::TimedOut,
+        // admin_shutdown, crash_shutdown, cannot_connect_now, and connection exceptions.
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| code.starts_with("08") || ["57P01", "57P02", "57P03"].contains(&&*code))
+        }
+        _ => false,
+    }
+}
+
+/// Whether the statement had no effect because it had to give way to another one: serialization_failure,
+/// deadlock_detected.
+pub(crate) fn was_rolled_back(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().is_some_and(|code| ["40001", "40P01"].contains(&&*code)))
+}
+
+/// Whether the server did not take the password: invalid_authorization_specification, invalid_password.
+pub(crate) fn is_refused(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().is_some_and(|code| ["28000", "28P01"].contains(&&*code)))
+}
+
 /// What the server answered is not as it should be.
 pub(crate) fn damaged(operation: &'static str, error: impl Into<BoxError>) -> Error {
     Error::Backend { provider: PROVIDER, operation, retryable: false, source: error.into() }

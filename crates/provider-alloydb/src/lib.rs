@@ -12,6 +12,7 @@ mod provider;
 mod rows;
 mod scopes;
 mod search;
+mod statements;
 mod store;
 
 pub use config::{AlloyDbConfig, Storage, Tls};

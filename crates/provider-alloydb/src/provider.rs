@@ -7,14 +7,16 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use memory_core::{EmbeddingSpace, Error, Result, Timestamp};
 use secrecy::ExposeSecret as _;
-use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions};
+use sqlx::query::Query;
+use sqlx::{Connection as _, PgPool, Postgres, Row as _};
 use tracing::warn;
 
 use crate::config::AlloyDbConfig;
 use crate::credentials::{PasswordProvider, REFRESH, RETRY};
 use crate::error::{PROVIDER, failed, unusable};
 use crate::scopes::Scopes;
+use crate::statements::{Losses, Repeat, Statements};
 
 /// A memory store on AlloyDB, or on any Postgres from 15 on with pgvector from 0.8.2 on. Clones share the same connections.
 #[derive(Clone)]
@@ -32,6 +34,7 @@ pub(crate) struct Inner {
     pub instance: String,
     pub spaces: RwLock<HashMap<EmbeddingSpace, i16>>,
     pub scopes: Scopes,
+    pub statements: Statements,
 }
 
 impl AlloyDbMemoryProvider {
@@ -52,7 +55,8 @@ impl AlloyDbMemoryProvider {
             })?;
             endpoints = endpoints.into_iter().map(|options| options.password(password.expose_secret())).collect();
         }
-        let pools: Vec<PgPool> = endpoints.iter().map(|options| pool(&config, options)).collect();
+        let statements = Statements::new(&config);
+        let pools: Vec<PgPool> = endpoints.iter().map(|options| pool(&config, options, statements.losses())).collect();
         if let Some(provider) = &config.password_provider {
             for (pool, options) in pools.iter().zip(endpoints) {
                 tokio::spawn(refresh(Arc::downgrade(provider), pool.clone(), options));
@@ -60,7 +64,7 @@ impl AlloyDbMemoryProvider {
         }
         let mut pools = pools.into_iter();
         let Some(primary) = pools.next() else { return Err(unusable("there is no endpoint", None)) };
-        let instance = examine(&primary).await?;
+        let instance = examine(&statements, &primary).await?;
         let inner = Inner {
             config,
             primary,
@@ -69,6 +73,7 @@ impl AlloyDbMemoryProvider {
             instance,
             spaces: RwLock::default(),
             scopes: Scopes::default(),
+            statements,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -104,67 +109,80 @@ impl AlloyDbMemoryProvider {
         if known.is_some() {
             return Ok(known);
         }
-        let dimensions = i32::try_from(space.dimensions).unwrap_or(i32::MAX);
-        if add {
-            sqlx::query(
-                "INSERT INTO orchestra.spaces (model, revision, dimensions, normalized) VALUES ($1, $2, $3, $4) \
-                 ON CONFLICT DO NOTHING",
-            )
-            .bind(&space.model)
-            .bind(&space.revision)
-            .bind(dimensions)
-            .bind(space.normalized)
-            .execute(&self.inner.primary)
-            .await
-            .map_err(|error| failed(operation, error))?;
+        let mut number = self.known_space(operation, space).await?;
+        if number.is_none() && add {
+            // Not before it was looked for: a number is spent by the attempt already, and there are not many.
+            self.add_space(operation, space).await?;
+            number = self.known_space(operation, space).await?;
         }
-        let number: Option<i16> = sqlx::query_scalar(
-            "SELECT space FROM orchestra.spaces \
-             WHERE model = $1 AND revision = $2 AND dimensions = $3 AND normalized = $4",
-        )
-        .bind(&space.model)
-        .bind(&space.revision)
-        .bind(dimensions)
-        .bind(space.normalized)
-        .fetch_optional(&self.inner.primary)
-        .await
-        .map_err(|error| failed(operation, error))?;
         if let Some(number) = number {
             self.inner.spaces.write().unwrap_or_else(PoisonError::into_inner).insert(space.clone(), number);
         }
         Ok(number)
     }
+
+    async fn known_space(&self, operation: &'static str, space: &EmbeddingSpace) -> Result<Option<i16>> {
+        let statement = "SELECT space FROM orchestra.spaces \
+                         WHERE model = $1 AND revision = $2 AND dimensions = $3 AND normalized = $4";
+        let rows = self.inner.statements.rows(&self.inner.primary, Repeat::Harmless, || of_space(statement, space));
+        let rows = rows.await.map_err(|error| failed(operation, error))?;
+        let number = rows.first().map(|row| row.try_get("space")).transpose();
+        number.map_err(|error| failed(operation, error))
+    }
+
+    async fn add_space(&self, operation: &'static str, space: &EmbeddingSpace) -> Result<()> {
+        let statement = "INSERT INTO orchestra.spaces (model, revision, dimensions, normalized) \
+                         VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+        let rows = self.inner.statements.rows(&self.inner.primary, Repeat::Harmless, || of_space(statement, space));
+        rows.await.map(drop).map_err(|error| failed(operation, error))
+    }
 }
 
-fn pool(config: &AlloyDbConfig, options: &PgConnectOptions) -> PgPool {
+fn of_space<'q>(statement: &'static str, space: &'q EmbeddingSpace) -> Query<'q, Postgres, PgArguments> {
+    sqlx::query(statement)
+        .bind(&space.model)
+        .bind(&space.revision)
+        .bind(i32::try_from(space.dimensions).unwrap_or(i32::MAX))
+        .bind(space.normalized)
+}
+
+fn pool(config: &AlloyDbConfig, options: &PgConnectOptions, losses: Arc<Losses>) -> PgPool {
     PgPoolOptions::new()
         .max_connections(config.max_connections)
         .min_connections(config.min_connections)
         .acquire_timeout(config.acquire_timeout)
         .max_lifetime(config.max_lifetime)
-        // A connection that is lost shows when it is used, and what can be sent again is: asking each time whether it is
-        // still there would be a second round trip.
+        // Asking each time whether a connection is still there would be a second round trip.
         .test_before_acquire(false)
+        .before_acquire(move |connection, state| {
+            let doubted = losses.doubt(state.idle_for);
+            Box::pin(async move {
+                if doubted {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .connect_lazy_with(options.clone())
 }
 
 /// Which store it is, once it is one that can be used.
-async fn examine(primary: &PgPool) -> Result<String> {
-    let row: (String, bool) = sqlx::query_as(
-        "SELECT current_user::text, (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user)",
-    )
-    .fetch_one(primary)
-    .await
-    .map_err(|error| failed("connect", error))?;
-    if let (user, true) = row {
+async fn examine(statements: &Statements, primary: &PgPool) -> Result<String> {
+    let ask = async |statement| statements.row(primary, Repeat::Harmless, || sqlx::query(statement)).await;
+    let broken = |error| failed("connect", error);
+    let row = ask("SELECT current_user::text AS name, \
+         (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user) AS is_free");
+    let row = row.await.map_err(broken)?;
+    if row.try_get("is_free").map_err(broken)? {
+        let user: String = row.try_get("name").map_err(broken)?;
         let reason = format!(
             "row-level security does not hold the role {user}: connect as one without SUPERUSER and BYPASSRLS, or set \
              `role` to orchestra_app"
         );
         return Err(unusable(reason, None));
     }
-    let instance = sqlx::query_scalar("SELECT instance::text FROM orchestra.store").fetch_one(primary).await;
-    instance.map_err(|error| failed("connect", error))
+    let row = ask("SELECT instance::text AS instance FROM orchestra.store").await.map_err(broken)?;
+    row.try_get("instance").map_err(broken)
 }
 
 /// Keeps the password of new connections fresh, as long as there are any.

@@ -16,6 +16,7 @@ use crate::lexical;
 use crate::provider::AlloyDbMemoryProvider;
 use crate::rows::read_memory;
 use crate::scopes::Known;
+use crate::statements::Repeat;
 
 const SEARCH: &str = "\
     SELECT * FROM orchestra.search_memories($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
@@ -87,24 +88,24 @@ impl AlloyDbMemoryProvider {
         let filter = request.filter.as_ref().map(|filter| compile(filter, ARGUMENTS));
         let known = self.inner.scopes.get(&request.scope, space);
         let vector = request.embedding.as_ref().map(|embedding| pgvector::Vector::from(embedding.values().to_vec()));
-        let rows = self
-            .scoped(SEARCH, &request.scope)
-            .bind(at_least.map(|transaction| transaction.to_string()))
-            .bind(vector)
-            .bind(space)
-            .bind(request.text.as_deref().map(lexical::query))
-            .bind(filter.as_ref().map(|filter| filter.sql.clone()))
-            .bind(filter.map(|filter| Json(filter.arguments)))
-            .bind(i32::try_from(request.candidates).unwrap_or(i32::MAX))
-            .bind(request.neighbours)
-            .bind(i32::try_from(self.inner.config.exact_up_to).unwrap_or(i32::MAX))
-            .bind(known.map(Json))
-            .bind(None::<String>)
-            .bind(i32::try_from(self.inner.config.vector_dim).unwrap_or(i32::MAX))
-            .bind(Json(serde_json::json!({})))
-            .bind(1.0_f32)
-            .fetch_all(pool)
-            .await?;
+        let query = || {
+            self.scoped(SEARCH, &request.scope)
+                .bind(at_least.map(|transaction| transaction.to_string()))
+                .bind(vector.clone())
+                .bind(space)
+                .bind(request.text.as_deref().map(lexical::query))
+                .bind(filter.as_ref().map(|filter| filter.sql.clone()))
+                .bind(filter.as_ref().map(|filter| Json(filter.arguments.clone())))
+                .bind(i32::try_from(request.candidates).unwrap_or(i32::MAX))
+                .bind(request.neighbours)
+                .bind(i32::try_from(self.inner.config.exact_up_to).unwrap_or(i32::MAX))
+                .bind(known.map(Json))
+                .bind(None::<String>)
+                .bind(i32::try_from(self.inner.config.vector_dim).unwrap_or(i32::MAX))
+                .bind(Json(serde_json::json!({})))
+                .bind(1.0_f32)
+        };
+        let rows = self.inner.statements.rows(pool, Repeat::Harmless, query).await?;
         let Some((first, rest)) = rows.split_first() else { return Err(sqlx::Error::RowNotFound) };
         let Json(report): Json<Report> = first.try_get("report")?;
         if !report.visible {

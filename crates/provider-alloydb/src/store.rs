@@ -14,7 +14,7 @@ use memory_core::{
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::types::Json;
-use sqlx::{Postgres, Row as _};
+use sqlx::{FromRow as _, Postgres, Row as _};
 use uuid::Uuid;
 
 use crate::batch::{Arrays, stored};
@@ -24,6 +24,7 @@ use crate::filter::compile;
 use crate::lexical;
 use crate::provider::AlloyDbMemoryProvider;
 use crate::rows::{read_embedding, read_memory, whole_micros};
+use crate::statements::Repeat;
 
 /// How long an idempotency key holds.
 const KEY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -55,19 +56,22 @@ impl MemoryStore for AlloyDbMemoryProvider {
             });
         }
         let tenant = batch.memories[0].memory.scope.tenant_name().to_owned();
-        let arrays = Arrays::new(&batch, spaces, self.inner.config.storage);
         let now = whole_micros(self.now());
-        let query = sqlx::query(
-            "SELECT * FROM orchestra.insert_memories($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
-             $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)",
-        )
-        .persistent(!self.inner.config.pooler)
-        .bind(&tenant)
-        .bind(now)
-        .bind(batch.idempotency.as_ref().map(|key| escape(&key.key)))
-        .bind(batch.idempotency.as_ref().map(|key| key.body_hash.to_vec()))
-        .bind(now - KEY_LIFETIME);
-        let row = arrays.bind(query).fetch_one(&self.inner.primary).await.map_err(|error| failed("insert", error))?;
+        let query = || {
+            let query = sqlx::query(
+                "SELECT * FROM orchestra.insert_memories($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
+                 $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)",
+            )
+            .bind(&tenant)
+            .bind(now)
+            .bind(batch.idempotency.as_ref().map(|key| escape(&key.key)))
+            .bind(batch.idempotency.as_ref().map(|key| key.body_hash.to_vec()))
+            .bind(now - KEY_LIFETIME);
+            Arrays::new(&batch, spaces.clone(), self.inner.config.storage).bind(query)
+        };
+        let repeat = if batch.idempotency.is_some() { Repeat::Harmless } else { Repeat::Harmful };
+        let row = self.inner.statements.row(&self.inner.primary, repeat, query).await;
+        let row = row.map_err(|error| failed("insert", error))?;
         read_receipt(&row, &self.inner.instance).map_err(|error| damaged("insert", error))
     }
 
@@ -100,7 +104,8 @@ impl MemoryStore for AlloyDbMemoryProvider {
 
     async fn history(&self, scope: &Scope, id: MemoryId) -> Result<Vec<Memory>> {
         let statement = in_scope!("get_memory_versions", ", $6");
-        let rows = self.scoped(statement, scope).bind(id.as_uuid()).fetch_all(&self.inner.primary).await;
+        let query = || self.scoped(statement, scope).bind(id.as_uuid());
+        let rows = self.inner.statements.rows(&self.inner.primary, Repeat::Harmless, query).await;
         let rows = rows.map_err(|error| failed("history", error))?;
         rows.iter().map(read_memory).collect::<sqlx::Result<_>>().map_err(|error| damaged("history", error))
     }
@@ -121,17 +126,19 @@ impl MemoryStore for AlloyDbMemoryProvider {
         let mut after: Option<i64> = None;
         loop {
             let statement = in_scope!("forget_memories", ", $6, $7, $8, $9, $10, $11");
-            let row = self
-                .scoped(statement, &request.scope)
-                .bind(&ids)
-                .bind(filter.as_ref().map(|filter| &*filter.sql))
-                .bind(filter.as_ref().map(|filter| Json(&filter.arguments)))
-                .bind(FORGOTTEN_AT_ONCE)
-                .bind(request.dry_run)
-                .bind(after)
-                .fetch_one(&self.inner.primary)
-                .await
-                .map_err(|error| failed("forget", error))?;
+            let query = || {
+                self.scoped(statement, &request.scope)
+                    .bind(&ids)
+                    .bind(filter.as_ref().map(|filter| &*filter.sql))
+                    .bind(filter.as_ref().map(|filter| Json(&filter.arguments)))
+                    .bind(FORGOTTEN_AT_ONCE)
+                    .bind(request.dry_run)
+                    .bind(after)
+            };
+            // A second one would not find what the first has forgotten, and not tell it.
+            let repeat = if request.dry_run { Repeat::Harmless } else { Repeat::Harmful };
+            let row = self.inner.statements.row(&self.inner.primary, repeat, query).await;
+            let row = row.map_err(|error| failed("forget", error))?;
             let read = |error| damaged("forget", error);
             let taken = |name: &str| row.try_get::<Vec<Uuid>, _>(name).map_err(read);
             receipt.forgotten.extend(taken("forgotten")?.into_iter().map(MemoryId::from));
@@ -164,17 +171,17 @@ impl MemoryStore for AlloyDbMemoryProvider {
         // One more than the page holds, to know whether there is a next one.
         let at_most = i32::try_from(request.limit).unwrap_or(i32::MAX).saturating_add(1);
         let statement = in_scope!("list_memories", ", $6, $7, $8, $9, $10, $11");
-        let rows = self
-            .scoped(statement, &request.scope)
-            .bind(filter.as_ref().map(|filter| &*filter.sql))
-            .bind(filter.as_ref().map(|filter| Json(&filter.arguments)))
-            .bind(request.cursor.map(|cursor| i64::try_from(cursor.0).unwrap_or(i64::MAX)))
-            .bind(request.newest_first)
-            .bind(at_most)
-            .bind(request.with_embeddings)
-            .fetch_all(&self.inner.primary)
-            .await
-            .map_err(|error| failed("list", error))?;
+        let query = || {
+            self.scoped(statement, &request.scope)
+                .bind(filter.as_ref().map(|filter| &*filter.sql))
+                .bind(filter.as_ref().map(|filter| Json(&filter.arguments)))
+                .bind(request.cursor.map(|cursor| i64::try_from(cursor.0).unwrap_or(i64::MAX)))
+                .bind(request.newest_first)
+                .bind(at_most)
+                .bind(request.with_embeddings)
+        };
+        let rows = self.inner.statements.rows(&self.inner.primary, Repeat::Harmless, query).await;
+        let rows = rows.map_err(|error| failed("list", error))?;
         let spaces = if request.with_embeddings { self.spaces_of("list", &rows).await? } else { Vec::new() };
         let read = |row: &PgRow| {
             let space = |number| spaces.iter().find(|(known, _)| *known == number).map(|(_, space)| space.clone());
@@ -200,7 +207,8 @@ impl MemoryStore for AlloyDbMemoryProvider {
     }
 
     async fn stats(&self, scope: &Scope) -> Result<StoreStats> {
-        let row = self.scoped(in_scope!("count_memories", ""), scope).fetch_one(&self.inner.primary).await;
+        let query = || self.scoped(in_scope!("count_memories", ""), scope);
+        let row = self.inner.statements.row(&self.inner.primary, Repeat::Harmless, query).await;
         let row = row.map_err(|error| failed("stats", error))?;
         let count = |name| row.try_get::<i64, _>(name).map(i64::cast_unsigned).map_err(|error| damaged("stats", error));
         Ok(StoreStats {
@@ -214,8 +222,8 @@ impl MemoryStore for AlloyDbMemoryProvider {
     }
 
     async fn health(&self) -> Result<()> {
-        let read: sqlx::Result<String> =
-            sqlx::query_scalar("SELECT instance::text FROM orchestra.store").fetch_one(&self.inner.primary).await;
+        let query = || sqlx::query("SELECT instance FROM orchestra.store");
+        let read = self.inner.statements.row(&self.inner.primary, Repeat::Harmless, query).await;
         read.map(drop).map_err(|error| failed("health", error))
     }
 }
@@ -229,18 +237,17 @@ enum Replaced {
 
 impl AlloyDbMemoryProvider {
     /// A statement with its first parameters: the scope's parts and the time.
-    pub(crate) fn scoped(&self, statement: &'static str, scope: &Scope) -> Query<'static, Postgres, PgArguments> {
+    pub(crate) fn scoped<'q>(&self, statement: &'static str, scope: &Scope) -> Query<'q, Postgres, PgArguments> {
         self.scoped_at(statement, scope, whole_micros(self.now()))
     }
 
-    fn scoped_at(
+    fn scoped_at<'q>(
         &self,
         statement: &'static str,
         scope: &Scope,
         now: Timestamp,
-    ) -> Query<'static, Postgres, PgArguments> {
+    ) -> Query<'q, Postgres, PgArguments> {
         sqlx::query(statement)
-            .persistent(!self.inner.config.pooler)
             .bind(scope.tenant_name().to_owned())
             .bind(scope.user().map(str::to_owned))
             .bind(scope.agent().map(str::to_owned))
@@ -255,9 +262,10 @@ impl AlloyDbMemoryProvider {
         scope: &Scope,
         id: MemoryId,
     ) -> Result<Option<Arc<Memory>>> {
-        let row = self.scoped(statement, scope).bind(id.as_uuid()).fetch_optional(&self.inner.primary).await;
-        let row = row.map_err(|error| failed(operation, error))?;
-        let memory = row.map(|row| read_memory(&row)).transpose().map_err(|error| damaged(operation, error))?;
+        let query = || self.scoped(statement, scope).bind(id.as_uuid());
+        let rows = self.inner.statements.rows(&self.inner.primary, Repeat::Harmless, query).await;
+        let rows = rows.map_err(|error| failed(operation, error))?;
+        let memory = rows.first().map(read_memory).transpose().map_err(|error| damaged(operation, error))?;
         Ok(memory.map(Arc::new))
     }
 
@@ -271,25 +279,26 @@ impl AlloyDbMemoryProvider {
         let (words, length) = lexical::words(&next.lexical_text());
         let statement =
             in_scope!("update_memory", ", $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19");
-        let row = self
-            .scoped_at(statement, scope, next.recorded_at)
-            .bind(next.id.as_uuid())
-            .bind(former.version.cast_signed())
-            .bind(escape(&next.text))
-            .bind(Json(escape_json(&next.metadata)))
-            .bind(next.importance)
-            .bind(next.valid_to)
-            .bind(next.expires_at)
-            .bind(next.content_hash().as_bytes().to_vec())
-            .bind(words)
-            .bind(length)
-            .bind(keeps)
-            .bind(space)
-            .bind(embedding)
-            .bind(half)
-            .fetch_one(&self.inner.primary)
-            .await
-            .map_err(|error| failed("update", error))?;
+        let query = || {
+            self.scoped_at(statement, scope, next.recorded_at)
+                .bind(next.id.as_uuid())
+                .bind(former.version.cast_signed())
+                .bind(escape(&next.text))
+                .bind(Json(escape_json(&next.metadata)))
+                .bind(next.importance)
+                .bind(next.valid_to)
+                .bind(next.expires_at)
+                .bind(next.content_hash().as_bytes().to_vec())
+                .bind(&words)
+                .bind(length)
+                .bind(keeps)
+                .bind(space)
+                .bind(embedding.clone())
+                .bind(half.clone())
+        };
+        // A second one would find the version that the first has made, and take it for somebody else's.
+        let row = self.inner.statements.row(&self.inner.primary, Repeat::Harmful, query).await;
+        let row = row.map_err(|error| failed("update", error))?;
         let read = |error| damaged("update", error);
         Ok(match row.try_get::<&str, _>("outcome").map_err(read)? {
             "updated" => Replaced::Done(token(&self.inner.instance, row.try_get("token").map_err(read)?)),
@@ -304,20 +313,20 @@ impl AlloyDbMemoryProvider {
         let mut numbers: Vec<i16> = rows.iter().filter_map(|row| row.try_get("space").ok()).collect();
         numbers.sort_unstable();
         numbers.dedup();
-        let spaces: Vec<(i16, String, String, i32, bool)> = sqlx::query_as(
-            "SELECT space, model, revision, dimensions, normalized FROM orchestra.spaces WHERE space = ANY ($1)",
-        )
-        .bind(numbers)
-        .fetch_all(&self.inner.primary)
-        .await
-        .map_err(|error| failed(operation, error))?;
-        Ok(spaces
-            .into_iter()
-            .map(|(number, model, revision, dimensions, normalized)| {
-                let dimensions = usize::try_from(dimensions).unwrap_or_default();
-                (number, Arc::new(EmbeddingSpace { model, revision, dimensions, normalized }))
-            })
-            .collect())
+        let query = || {
+            sqlx::query(
+                "SELECT space, model, revision, dimensions, normalized FROM orchestra.spaces WHERE space = ANY ($1)",
+            )
+            .bind(&numbers)
+        };
+        let rows = self.inner.statements.rows(&self.inner.primary, Repeat::Harmless, query).await;
+        let rows = rows.map_err(|error| failed(operation, error))?;
+        let spaces = rows.iter().map(|row| {
+            let (number, model, revision, dimensions, normalized) = <(i16, String, String, i32, bool)>::from_row(row)?;
+            let dimensions = usize::try_from(dimensions).unwrap_or_default();
+            Ok((number, Arc::new(EmbeddingSpace { model, revision, dimensions, normalized })))
+        });
+        spaces.collect::<sqlx::Result<_>>().map_err(|error| damaged(operation, error))
     }
 
     pub(crate) fn check_dimensions(&self, space: &EmbeddingSpace) -> Result<()> {

@@ -1,6 +1,9 @@
 //! The provider on a real Postgres, against its contract and beyond.
 
+mod concurrency;
 mod contract;
+mod durability;
 mod filter;
+mod isolation;
 mod large;
 mod support;

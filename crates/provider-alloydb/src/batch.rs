@@ -85,7 +85,7 @@ impl Arrays {
         arrays
     }
 
-    /// Binds all of them, in the function's order.
+    /// Binds all of them, in the order of `insert_memories`.
     pub(crate) fn bind<'q>(self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
         query
             .bind(self.id)
@@ -111,6 +111,34 @@ impl Arrays {
             .bind(self.space)
             .bind(self.embedding)
             .bind(self.embedding_half)
+    }
+
+    /// Binds the elements of the last memory, in the order of `insert_memory`.
+    pub(crate) fn bind_one<'q>(mut self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
+        query
+            .bind(self.id.pop())
+            .bind(self.user_id.pop())
+            .bind(self.agent_id.pop())
+            .bind(self.session_id.pop())
+            .bind(self.version.pop())
+            .bind(self.kind.pop())
+            .bind(self.text.pop())
+            .bind(self.actor.pop())
+            .bind(self.metadata.pop())
+            .bind(self.importance.pop())
+            .bind(self.writer.pop())
+            .bind(self.path.pop())
+            .bind(self.evidence.pop())
+            .bind(self.valid_from.pop())
+            .bind(self.valid_to.pop())
+            .bind(self.recorded_at.pop())
+            .bind(self.expires_at.pop())
+            .bind(self.content_hash.pop())
+            .bind(self.words.pop())
+            .bind(self.length.pop())
+            .bind(self.space.pop())
+            .bind(self.embedding.pop())
+            .bind(self.embedding_half.pop())
     }
 }
 

@@ -33,6 +33,20 @@ const FORGOTTEN_AT_ONCE: i32 = 1000;
 /// The parameter of a filter's values, in every statement.
 const ARGUMENTS: &str = "$6";
 
+macro_rules! insert {
+    ($function:literal) => {
+        concat!(
+            "SELECT * FROM orchestra.",
+            $function,
+            "($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, \
+             $24, $25, $26, $27, $28)"
+        )
+    };
+}
+
+const INSERT_ONE: &str = insert!("insert_memory");
+const INSERT_MANY: &str = insert!("insert_memories");
+
 /// The parameters that every function begins with: the scope's parts and the time.
 macro_rules! in_scope {
     ($function:literal, $rest:literal) => {
@@ -57,17 +71,16 @@ impl MemoryStore for AlloyDbMemoryProvider {
         }
         let tenant = batch.memories[0].memory.scope.tenant_name().to_owned();
         let now = whole_micros(self.now());
+        let is_one = batch.memories.len() == 1;
         let query = || {
-            let query = sqlx::query(
-                "SELECT * FROM orchestra.insert_memories($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
-                 $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)",
-            )
-            .bind(&tenant)
-            .bind(now)
-            .bind(batch.idempotency.as_ref().map(|key| escape(&key.key)))
-            .bind(batch.idempotency.as_ref().map(|key| key.body_hash.to_vec()))
-            .bind(now - KEY_LIFETIME);
-            Arrays::new(&batch, spaces.clone(), self.inner.config.storage).bind(query)
+            let query = sqlx::query(if is_one { INSERT_ONE } else { INSERT_MANY })
+                .bind(&tenant)
+                .bind(now)
+                .bind(batch.idempotency.as_ref().map(|key| escape(&key.key)))
+                .bind(batch.idempotency.as_ref().map(|key| key.body_hash.to_vec()))
+                .bind(now - KEY_LIFETIME);
+            let arrays = Arrays::new(&batch, spaces.clone(), self.inner.config.storage);
+            if is_one { arrays.bind_one(query) } else { arrays.bind(query) }
         };
         let repeat = if batch.idempotency.is_some() { Repeat::Harmless } else { Repeat::Harmful };
         let row = self.inner.statements.row(&self.inner.primary, repeat, query).await;

@@ -1,7 +1,9 @@
 //! The provider's failures as [`Error`].
 
+use std::io::ErrorKind;
+
 use memory_core::{BoxError, Error, MemoryId};
-use sqlx::error::ErrorKind;
+use sqlx::error::ErrorKind as DatabaseErrorKind;
 use sqlx::postgres::PgDatabaseError;
 
 pub(crate) const PROVIDER: &str = "alloydb";
@@ -48,8 +50,12 @@ pub(crate) fn failed(operation: &'static str, error: sqlx::Error) -> Error {
 /// Whether the same statement may succeed later: the server was away, is overloaded, or chose this one to give way.
 pub(crate) fn is_passing(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => true,
-        sqlx::Error::Database(error) if error.kind() != ErrorKind::Other => false,
+        // A certificate that is not trusted, or the file of an authority that is not there.
+        sqlx::Error::Io(error) => {
+            !matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::NotFound | ErrorKind::PermissionDenied)
+        }
+        sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => true,
+        sqlx::Error::Database(error) if error.kind() != DatabaseErrorKind::Other => false,
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
             // Connection exceptions, insufficient resources, operator intervention; serialization, deadlock, lock
             // timeout; a standby's statement that recovery had to cancel is among the serialization failures.
@@ -64,7 +70,7 @@ pub(crate) fn is_passing(error: &sqlx::Error) -> bool {
 /// again would take as long again.
 pub(crate) fn is_lost(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(error) => error.kind() != std::io::ErrorKind::TimedOut,
+        sqlx::Error::Io(source) => source.kind() != ErrorKind::TimedOut && is_passing(error),
         // admin_shutdown, crash_shutdown, cannot_connect_now, and connection exceptions.
         sqlx::Error::Database(error) => {
             error.code().is_some_and(|code| code.starts_with("08") || ["57P01", "57P02", "57P03"].contains(&&*code))

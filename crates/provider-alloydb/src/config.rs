@@ -57,8 +57,8 @@ pub struct AlloyDbConfig {
     /// How long a statement may take, by the server's clock; 30 s unless told otherwise. Not with a
     /// [`pooler`](Self::pooler): set it for the role there.
     pub statement_timeout: Duration,
-    /// Whether a pooler in transaction mode is between here and the server: nothing is then prepared, and nothing
-    /// asked for at the start of a connection.
+    /// Whether a pooler in transaction mode is between here and the server: nothing is then prepared beyond one
+    /// transaction, which costs three more round trips a call, and nothing asked for at the start of a connection.
     pub pooler: bool,
     /// Tells the time, for expiry and for when something was recorded.
     pub clock: Arc<dyn Clock>,

@@ -281,3 +281,61 @@ async fn a_batch_that_gives_way_in_a_deadlock_is_written_after_it() {
     })
     .await;
 }
+
+/// Somebody holds the table, so that whoever needs it waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_too_long_is_told_that_later_may_do() {
+    let Some(home) = Home::new() else { return };
+    home.prepare().await;
+    let mut config = home.config();
+    config.max_connections = 1;
+    config.acquire_timeout = Duration::from_millis(200);
+    config.statement_timeout = Duration::from_millis(1500);
+    let store = AlloyDbMemoryProvider::connect(config).await.unwrap();
+    let mut direct = home.direct().await;
+    let mut transaction = direct.begin().await.unwrap();
+    transaction.execute("LOCK TABLE orchestra.memories IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let scope = make::user("acme", "ann");
+    let waiting = tokio::spawn({
+        let (store, scope) = (store.clone(), scope.clone());
+        async move { store.stats(&scope).await }
+    });
+    let waits = "SELECT count(*) > 0 FROM pg_stat_activity \
+                 WHERE datname = current_database() AND application_name = 'orchestra' AND wait_event_type = 'Lock'";
+    wait_until("the only connection is busy", Duration::from_secs(10), async || {
+        sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut *transaction).await.unwrap()
+    })
+    .await;
+    let told = [store.health().await.map(drop), waiting.await.unwrap().map(drop)].map(|result| {
+        let error = result.unwrap_err();
+        assert!(matches!(&error, Error::Backend { retryable: true, .. }), "{error:?}");
+        format!("{error}: {}", std::error::Error::source(&error).unwrap())
+    });
+    assert_eq!(told[0], "alloydb: health failed: pool timed out while waiting for an open connection");
+    assert!(told[1].contains("canceling statement due to statement timeout"), "{}", told[1]);
+    transaction.rollback().await.unwrap();
+    store.stats(&scope).await.expect("nobody is in the way any more");
+}
+
+/// What was derived is looked for once for all that is forgotten together, not once for each.
+#[tokio::test]
+async fn forgetting_much_of_a_tenant_with_much_that_is_derived_ends() {
+    let Some(home) = Home::new() else { return };
+    home.prepare().await;
+    let mut config = home.config();
+    // Looking for each of them took longer.
+    config.statement_timeout = Duration::from_secs(5);
+    let store = AlloyDbMemoryProvider::connect(config).await.unwrap();
+    let mut direct = home.direct().await;
+    let fill = "INSERT INTO orchestra.memories (id, tenant, version, kind, text, metadata, importance, writer, path, \
+                evidence, recorded_at, content_hash, words, length) \
+                SELECT md5(g::text)::uuid, 'acme', 1, 'episodic', g, '{}', 0, 'agent', '', \
+                CASE WHEN g > 1000 THEN ARRAY[md5((g - 5000)::text)::uuid] ELSE '{}' END, now(), g::text::bytea, '', 0 \
+                FROM generate_series(1, 25000) g";
+    direct.execute(fill).await.unwrap();
+    let tenant = Scope::tenant("acme").unwrap();
+    let first = store.list(&memory_core::ListRequest { limit: 1000, ..everything(&tenant) }).await.unwrap();
+    let ids = first.memories.iter().map(|(memory, _)| memory.id).collect();
+    let receipt = store.forget(&forget(&tenant, Selection::Ids(ids))).await.unwrap();
+    assert_eq!((receipt.forgotten.len(), receipt.derived.len()), (1000, 4000));
+}

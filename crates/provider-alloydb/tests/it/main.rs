@@ -2,8 +2,11 @@
 
 mod concurrency;
 mod contract;
+mod credentials;
 mod durability;
 mod filter;
 mod isolation;
 mod large;
+mod pooler;
 mod support;
+mod tls;

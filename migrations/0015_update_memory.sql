@@ -43,7 +43,18 @@ BEGIN
         RETURN QUERY SELECT 'changed', v_former.version, NULL::text;
         RETURN;
     END IF;
-    INSERT INTO orchestra.memory_versions SELECT v_former.*, p_now;
+    -- By name: a column that is added later stands elsewhere in the one table than in the other.
+    INSERT INTO orchestra.memory_versions (
+        ordinal, id, tenant, user_id, agent_id, session_id, session, version, kind, text, actor, metadata, importance,
+        writer, path, evidence, valid_from, valid_to, recorded_at, expires_at, content_hash, words, length, space,
+        embedding, embedding_half, superseded_at
+    ) VALUES (
+        v_former.ordinal, v_former.id, v_former.tenant, v_former.user_id, v_former.agent_id, v_former.session_id,
+        v_former.session, v_former.version, v_former.kind, v_former.text, v_former.actor, v_former.metadata,
+        v_former.importance, v_former.writer, v_former.path, v_former.evidence, v_former.valid_from, v_former.valid_to,
+        v_former.recorded_at, v_former.expires_at, v_former.content_hash, v_former.words, v_former.length, v_former.space,
+        v_former.embedding, v_former.embedding_half, p_now
+    );
     UPDATE orchestra.memories m SET
         version = p_former_version + 1,
         text = p_text,

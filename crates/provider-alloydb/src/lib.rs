@@ -17,5 +17,7 @@ mod store;
 
 pub use config::{AlloyDbConfig, Storage, Tls};
 pub use credentials::PasswordProvider;
-pub use migrations::MIGRATOR;
+pub use migrations::{
+    AppUser, MIGRATOR, MigrationReport, MigrationState, MigrationStatus, SchemaStatus, create_app_user, migrate, status,
+};
 pub use provider::AlloyDbMemoryProvider;

@@ -7,6 +7,7 @@ mod durability;
 mod filter;
 mod isolation;
 mod large;
+mod migrations;
 mod pooler;
 mod support;
 mod tls;

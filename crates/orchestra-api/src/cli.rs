@@ -1,5 +1,5 @@
-//! The command line. Every command is a call of the HTTP interface, in this process or over the network
-//! ([`crate::client`]); what it prints is made here.
+//! The command line. Every command but `db` is a call of the HTTP interface, in this process or over the
+//! network ([`crate::client`]); what it prints is made here.
 //!
 //! Data goes to the standard output, everything else to the standard error. The exit code is 0 when it is done, 1 when
 //! the caller made a mistake, 2 when we or the machine failed, and 130 when it was interrupted.
@@ -8,6 +8,7 @@ mod arguments;
 mod cache;
 mod completions;
 mod connect;
+mod db;
 mod demo;
 mod export;
 mod failure;
@@ -95,6 +96,7 @@ enum Command {
     Export(export::Args),
     Cache(cache::Args),
     Stats(stats::Args),
+    Db(db::Args),
     Demo(demo::Args),
     Completions(completions::Args),
 }
@@ -136,6 +138,7 @@ async fn run(cli: Cli, screen: &Screen) -> Outcome {
     match cli.command {
         Command::Serve(args) => serve::run(*args, screen).await,
         Command::Demo(args) => demo::run(args, screen).await,
+        Command::Db(args) => db::run(args, screen).await,
         Command::Completions(args) => completions::run(args, &mut Cli::command()),
         command => {
             let session = connect::open(&globals).await?;
@@ -152,7 +155,7 @@ async fn run(cli: Cli, screen: &Screen) -> Outcome {
                 Command::Export(args) => export::run(args, client, screen).await,
                 Command::Cache(args) => cache::run(args, client, screen).await,
                 Command::Stats(args) => stats::run(args, client, screen).await,
-                Command::Serve(_) | Command::Demo(_) | Command::Completions(_) => Ok(()),
+                Command::Serve(_) | Command::Db(_) | Command::Demo(_) | Command::Completions(_) => Ok(()),
             };
             session.close().await;
             outcome

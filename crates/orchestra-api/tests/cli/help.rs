@@ -10,7 +10,7 @@ fn help(command: &[&str]) -> String {
 
 #[test]
 fn every_command_teaches_itself() {
-    let commands: [&[&str]; 18] = [
+    let commands: [&[&str]; 21] = [
         &[],
         &["serve"],
         &["remember"],
@@ -27,6 +27,9 @@ fn every_command_teaches_itself() {
         &["cache", "put"],
         &["cache", "invalidate"],
         &["stats"],
+        &["db"],
+        &["db", "migrate"],
+        &["db", "status"],
         &["demo"],
         &["completions"],
     ];

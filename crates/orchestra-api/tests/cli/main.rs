@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests, and what only tests call")]
 
 mod commands;
+mod db;
 mod demo;
 mod export;
 mod failures;

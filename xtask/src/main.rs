@@ -3,6 +3,7 @@
 mod assets;
 mod bench;
 mod ci;
+mod db;
 mod layers;
 mod process;
 mod services;
@@ -30,6 +31,11 @@ enum Command {
     /// Tests start their own when none is named in the environment: this is for what you run by hand.
     #[command(subcommand)]
     Services(services::Command),
+    /// Bring the standing Postgres to this checkout's schema, show how it stands, make it anew
+    ///
+    /// `cargo xtask services up` starts it. `orchestra db` does the same for any database.
+    #[command(subcommand)]
+    Db(db::Command),
     /// Run what CI runs: format, lints, documentation, layers, tests
     Ci,
     /// Measure, and print the figures side by side
@@ -44,6 +50,7 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Test(args) => test::run(&args),
         Command::Services(command) => services::run(&command),
+        Command::Db(command) => db::run(&command),
         Command::Ci => ci::run(),
         Command::Bench(args) => bench::run(&args),
         Command::Assets(args) => assets::run(&args),

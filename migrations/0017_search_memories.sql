@@ -8,6 +8,9 @@
 -- Every statement in here is planned for the values it is called with: a plan for an average scope was tens of times slower
 -- for small and large ones.
 --
+-- Whether the planner took the vector index, or found it cheaper to read the scope and sort, is told by the index's own
+-- counter of scans: what was sorted in full precision is exact, and nothing is missing from it.
+--
 -- The first row is the report, with no memory in it. BM25 as of Robertson and Zaragoza 2009 with k1 = 0.9 and b = 0.4, its
 -- statistics over the rows of the scope that the request may see.
 CREATE FUNCTION orchestra.search_memories(
@@ -33,13 +36,10 @@ CREATE FUNCTION orchestra.search_memories(
     p_exact_up_to int,
     -- What the caller knows of the scope, as a report told it ({"rows", "compared", "average_length"}); else it is counted.
     p_known jsonb,
-    -- How the space's vectors are indexed: 'vector' or 'halfvec', or nothing where they are not.
-    p_indexed_as text,
-    p_dimensions int,
-    -- Settings of the index's search, such as {"hnsw.ef_search": "100"}.
-    p_settings jsonb,
-    -- How many more than asked for are taken from an index of half precision, to be compared in full.
-    p_oversampling real
+    -- The space's vector index, or nothing where there is none: {"as", "dimensions"} of indexed_expression, "settings" of its
+    -- search, "effort_setting" with "effort" and the "most" of it, "rows" in it, "oversampling": how many times more than
+    -- asked for are taken from it to be compared in full, "counted": whether its scans are.
+    p_index jsonb
 ) RETURNS TABLE (
     report jsonb,
     similarity real,
@@ -83,7 +83,11 @@ DECLARE
     v_average float8 := (p_known ->> 'average_length')::float8;
     v_is_small boolean;
     v_by_index boolean := false;
+    -- Whether the dense arm is done.
+    v_is_found boolean := false;
     v_repaired boolean := false;
+    v_scans bigint;
+    v_effort int;
     v_setting record;
     v_plan jsonb;
     v_stem record;
@@ -124,32 +128,40 @@ BEGIN
     v_is_small := v_rows <= p_exact_up_to;
     v_considered := v_rows;
 
-    IF NOT v_is_small AND p_query IS NOT NULL AND p_indexed_as IS NOT NULL THEN
-        FOR v_setting IN SELECT * FROM jsonb_each_text(p_settings) LOOP
+    IF NOT v_is_small AND p_query IS NOT NULL AND p_index IS NOT NULL THEN
+        FOR v_setting IN SELECT * FROM jsonb_each_text(p_index -> 'settings') LOOP
             PERFORM set_config(v_setting.key, v_setting.value, true);
         END LOOP;
+        -- The nearest of a share of the rows lie further out among all of them: the effort grows with the root of what is
+        -- left out. What a filter leaves is not known; it is taken to be a tenth.
+        v_effort := least(
+            (p_index ->> 'most')::float8,
+            ceil((p_index ->> 'effort')::float8 * sqrt(
+                greatest((p_index ->> 'rows')::float8 / greatest(coalesce(v_compared, v_rows), 1), 1)
+                * CASE WHEN p_filter IS NULL THEN 1 ELSE 10 END
+            ))
+        );
+        PERFORM set_config(p_index ->> 'effort_setting', v_effort::text, true);
+        v_scans := orchestra.vector_index_scans(p_space);
         EXECUTE format(
             'SELECT ARRAY(SELECT n.ordinal FROM (SELECT m.ordinal, %s AS distance '
-            'FROM orchestra.memories m WHERE %s AND m.space = %s ORDER BY %s LIMIT $8) n '
+            'FROM orchestra.memories m WHERE %s AND m.space = %s ORDER BY %s <#> %s LIMIT $8) n '
             'ORDER BY n.distance, n.ordinal LIMIT $9)',
             v_distance, v_condition, p_space,
-            CASE p_indexed_as
-                WHEN 'vector' THEN format('m.embedding::vector(%1$s) <#> $7::vector(%1$s)', p_dimensions)
-                ELSE format(
-                    'coalesce(m.embedding_half, m.embedding::halfvec)::halfvec(%1$s) <#> $7::halfvec(%1$s)',
-                    p_dimensions
-                )
-            END
+            orchestra.indexed_expression(p_index ->> 'as', (p_index ->> 'dimensions')::int, 'm.embedding', 'm.embedding_half'),
+            orchestra.indexed_expression(p_index ->> 'as', (p_index ->> 'dimensions')::int, '$7', '$7::halfvec')
         )
         INTO v_dense
         USING p_tenant, p_user_id, p_agent_id, p_session_id, p_now, p_arguments, p_query,
-            ceil(p_limit * p_oversampling)::int, p_limit;
+            ceil(p_limit * (p_index ->> 'oversampling')::float8)::int, p_limit;
+        v_by_index := p_index ->> 'as' <> 'vector' OR NOT (p_index ->> 'counted')::boolean
+            OR orchestra.vector_index_scans(p_space) > v_scans;
         -- The index has not given what was asked of it: the rows are too few, or they are too far apart in it.
-        v_repaired := cardinality(v_dense) < p_limit;
-        v_by_index := NOT v_repaired;
+        v_repaired := v_by_index AND cardinality(v_dense) < p_limit;
+        v_is_found := NOT v_repaired;
     END IF;
 
-    IF v_is_small OR (p_query IS NOT NULL AND NOT v_by_index) THEN
+    IF v_is_small OR (p_query IS NOT NULL AND NOT v_is_found) THEN
         -- Every row of the scope, once: how far it is, and its words where it has one of the query's.
         EXECUTE
             'WITH scoped AS MATERIALIZED (SELECT m.ordinal, m.length, '
@@ -220,7 +232,7 @@ BEGIN
     report := jsonb_build_object(
         'considered', v_considered, 'compared', coalesce(v_compared, v_considered),
         'dense', cardinality(v_dense), 'lexical', least(cardinality(v_lexical), p_limit),
-        'by_index', v_by_index, 'repaired', v_repaired, 'small', v_is_small,
+        'by_index', v_by_index, 'repaired', v_repaired, 'effort', v_effort, 'small', v_is_small,
         'known', jsonb_build_object('rows', v_rows, 'compared', v_compared, 'average_length', v_average)
     );
     RETURN NEXT;
@@ -324,4 +336,26 @@ BEGIN
         'FROM orchestra.memories m WHERE ' || orchestra.scope_condition(p_user_id, p_agent_id, p_session_id)
     USING p_tenant, p_user_id, p_agent_id, p_session_id, p_now, p_space;
 END
+$$;
+
+-- What the vector index of a space is made over, as SQL, of a vector or of one in half precision. An index that is built
+-- over this expression of the columns is found by the search, which orders by the same. Both columns are in it: which of
+-- them a space is kept in can change.
+CREATE FUNCTION orchestra.indexed_expression(p_as text, p_dimensions int, p_vector text, p_half text) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE p_as
+        WHEN 'vector' THEN format('(coalesce(%s, %s::vector)::vector(%s))', p_vector, p_half, p_dimensions)
+        WHEN 'halfvec' THEN format('(coalesce(%s, %s::halfvec)::halfvec(%s))', p_half, p_vector, p_dimensions)
+        -- The first dimensions, where there are more than an index takes.
+        WHEN 'subvector' THEN
+            format('(subvector(coalesce(%s, %s::halfvec), 1, %s)::halfvec(%3$s))', p_half, p_vector, p_dimensions)
+    END
+$$;
+
+-- How often this session has searched the vector index of a space, or the one that takes its place. Only the difference of
+-- two answers within a statement means something.
+CREATE FUNCTION orchestra.vector_index_scans(p_space smallint) RETURNS bigint
+LANGUAGE sql VOLATILE AS $$
+    SELECT coalesce(pg_stat_get_xact_numscans(to_regclass('orchestra.memories_by_vector_' || p_space || '_a')), 0)
+        + coalesce(pg_stat_get_xact_numscans(to_regclass('orchestra.memories_by_vector_' || p_space || '_b')), 0)
 $$;

@@ -45,7 +45,7 @@ pub use recall::{Degradation, Explanation, RecallReport, RecallRequest, Recalled
 pub use scope::{MAX_SCOPE_NAME_BYTES, Scope};
 pub use source::{Clock, IdSource, Timestamp};
 pub use store::{
-    Arm, ArmReport, Candidate, Candidates, Cursor, ForgetReceipt, ForgetRequest, IdempotencyKey, InsertBatch,
+    Arm, ArmReport, Candidate, Candidates, Cursor, ForgetReceipt, ForgetRequest, IdempotencyKey, IndexUse, InsertBatch,
     InsertReceipt, InsertStatus, InsertedItem, ListRequest, MemoryPatch, MemoryStore, Page, SearchRequest, Selection,
     StoreStats, UpdateReceipt, WriteToken,
 };

@@ -314,6 +314,20 @@ pub struct ArmReport {
     pub returned: u64,
     /// How many candidates are missing that should be there, where the arm can tell.
     pub shortfall: u64,
+    /// The vector index that was searched; `None` when everything was compared from the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<IndexUse>,
+}
+
+/// How a vector index was searched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexUse {
+    /// Its kind: `ivfflat`, `hnsw` or `scann`.
+    pub kind: String,
+    /// The lists that were probed, or the length of the list of candidates: more finds more, and takes longer.
+    pub effort: u32,
+    /// Whether it gave too few, so that everything was compared after all.
+    pub repaired: bool,
 }
 
 /// An arm of a search.

@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use crate::credentials::PasswordProvider;
+use crate::index::IndexPolicy;
 
 /// How to open an [`AlloyDbMemoryProvider`](crate::AlloyDbMemoryProvider). Begin with [`new`](Self::new) or
 /// [`from_url`](Self::from_url) and change what differs. `Debug` hides the password.
@@ -42,6 +43,8 @@ pub struct AlloyDbConfig {
     pub tls: Option<Tls>,
     /// How vectors are kept: in full, or in half the bytes.
     pub storage: Storage,
+    /// Which vector index the spaces get, and from when on.
+    pub index: IndexPolicy,
     /// Up to how many memories a scope is searched whole, and so exactly; 5,000 unless told otherwise.
     pub exact_up_to: u32,
     /// The share of the true ten nearest that a search through the vector index is to find; 0.95 unless told otherwise.
@@ -110,6 +113,7 @@ impl AlloyDbConfig {
             read_hosts: Vec::new(),
             tls: None,
             storage: Storage::default(),
+            index: IndexPolicy::default(),
             exact_up_to: 5_000,
             recall_target: 0.95,
             max_connections: 16,
@@ -180,7 +184,7 @@ impl AlloyDbConfig {
                 return Err(Error::invalid(name, format!("{time:?}"), "at least 1 ms"));
             }
         }
-        Ok(())
+        self.index.validate()
     }
 }
 

@@ -6,6 +6,7 @@ mod credentials;
 mod error;
 pub mod escape;
 pub mod filter;
+pub mod index;
 mod lexical;
 mod migrations;
 mod provider;
@@ -17,6 +18,7 @@ mod store;
 
 pub use config::{AlloyDbConfig, Storage, Tls};
 pub use credentials::PasswordProvider;
+pub use index::{IndexKeeper, IndexKind, IndexPolicy};
 pub use migrations::{
     AppUser, MIGRATOR, MigrationReport, MigrationState, MigrationStatus, SchemaStatus, create_app_user, migrate, status,
 };

@@ -15,6 +15,7 @@ use tracing::warn;
 use crate::config::AlloyDbConfig;
 use crate::credentials::{PasswordProvider, REFRESH, RETRY};
 use crate::error::{PROVIDER, failed, unusable};
+use crate::index::{Indexes, Live};
 use crate::scopes::Scopes;
 use crate::statements::{Losses, Repeat, Statements};
 
@@ -35,6 +36,8 @@ pub(crate) struct Inner {
     pub spaces: RwLock<HashMap<EmbeddingSpace, i16>>,
     pub scopes: Scopes,
     pub statements: Statements,
+    pub indexes: Indexes,
+    pub live: Live,
 }
 
 impl AlloyDbMemoryProvider {
@@ -44,6 +47,14 @@ impl AlloyDbMemoryProvider {
     /// [`Error::Invalid`] for a setting, [`Error::Unusable`] when somebody has to change something,
     /// [`Error::Backend`] while the server cannot be reached.
     pub async fn connect(config: AlloyDbConfig) -> Result<Self> {
+        let provider = Self::open(config).await?;
+        examine(&provider.inner.statements, &provider.inner.primary).await?;
+        provider.read_indexes().await.map_err(|error| failed("connect", error))?;
+        Ok(provider)
+    }
+
+    /// Connects, whatever the role may see.
+    pub(crate) async fn open(config: AlloyDbConfig) -> Result<Self> {
         config.validate()?;
         let mut endpoints = config.endpoints()?;
         if let Some(provider) = &config.password_provider {
@@ -64,7 +75,7 @@ impl AlloyDbMemoryProvider {
         }
         let mut pools = pools.into_iter();
         let Some(primary) = pools.next() else { return Err(unusable("there is no endpoint", None)) };
-        let instance = examine(&statements, &primary).await?;
+        let instance = instance_of(&statements, &primary).await?;
         let inner = Inner {
             config,
             primary,
@@ -74,6 +85,8 @@ impl AlloyDbMemoryProvider {
             spaces: RwLock::default(),
             scopes: Scopes::default(),
             statements,
+            indexes: Indexes::default(),
+            live: Live::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -166,13 +179,12 @@ fn pool(config: &AlloyDbConfig, options: &PgConnectOptions, losses: Arc<Losses>)
         .connect_lazy_with(options.clone())
 }
 
-/// Which store it is, once it is one that can be used.
-async fn examine(statements: &Statements, primary: &PgPool) -> Result<String> {
-    let ask = async |statement| statements.row(primary, Repeat::Harmless, || sqlx::query(statement)).await;
+/// Refuses a role that row-level security does not hold.
+async fn examine(statements: &Statements, primary: &PgPool) -> Result<()> {
+    let statement = "SELECT current_user::text AS name, \
+         (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user) AS is_free";
     let broken = |error| failed("connect", error);
-    let row = ask("SELECT current_user::text AS name, \
-         (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user) AS is_free");
-    let row = row.await.map_err(broken)?;
+    let row = statements.row(primary, Repeat::Harmless, || sqlx::query(statement)).await.map_err(broken)?;
     if row.try_get("is_free").map_err(broken)? {
         let user: String = row.try_get("name").map_err(broken)?;
         let reason = format!(
@@ -181,7 +193,14 @@ async fn examine(statements: &Statements, primary: &PgPool) -> Result<String> {
         );
         return Err(unusable(reason, None));
     }
-    let row = ask("SELECT instance::text AS instance FROM orchestra.store").await.map_err(broken)?;
+    Ok(())
+}
+
+/// Which store it is.
+async fn instance_of(statements: &Statements, primary: &PgPool) -> Result<String> {
+    let statement = "SELECT instance::text AS instance FROM orchestra.store";
+    let broken = |error| failed("connect", error);
+    let row = statements.row(primary, Repeat::Harmless, || sqlx::query(statement)).await.map_err(broken)?;
     row.try_get("instance").map_err(broken)
 }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use memory_core::{Arm, ArmReport, Candidate, Candidates, Error, MemoryId, Result, Scope, SearchRequest, WriteToken};
+use memory_core::{
+    Arm, ArmReport, Candidate, Candidates, Error, IndexUse, MemoryId, Result, Scope, SearchRequest, WriteToken,
+};
 use serde::Deserialize;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
@@ -12,6 +14,7 @@ use uuid::Uuid;
 
 use crate::error::{damaged, failed, is_passing};
 use crate::filter::compile;
+use crate::index::InUse;
 use crate::lexical;
 use crate::provider::AlloyDbMemoryProvider;
 use crate::rows::read_memory;
@@ -19,7 +22,7 @@ use crate::scopes::Known;
 use crate::statements::Repeat;
 
 const SEARCH: &str = "\
-    SELECT * FROM orchestra.search_memories($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
+    SELECT * FROM orchestra.search_memories($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
 /// The parameter of a filter's values inside the function.
 const ARGUMENTS: &str = "$6";
 /// A space that no vector is in.
@@ -42,6 +45,9 @@ struct Report {
     #[serde(default)]
     by_index: bool,
     #[serde(default)]
+    repaired: bool,
+    effort: Option<u32>,
+    #[serde(default)]
     small: bool,
     known: Option<Known>,
 }
@@ -61,11 +67,19 @@ impl AlloyDbMemoryProvider {
             }
         };
         let space = space.unwrap_or(NO_SPACE);
+        let index = self.index_of(space);
         let mut not_there = false;
         // A replica that is away, or has not come so far, does not keep the primary from answering.
         for pool in [self.reader(), &self.inner.primary] {
-            match self.search_on(pool, request, space, at_least).await {
-                Ok(Some(found)) => return Ok(found),
+            match self.search_on(pool, request, space, at_least, index.as_deref()).await {
+                Ok(Some(found)) => {
+                    if let Some(index) = &index
+                        && found.arms.iter().any(|arm| arm.index.is_some())
+                    {
+                        self.observe(request, space, index);
+                    }
+                    return Ok(found);
+                }
                 Ok(None) => not_there = true,
                 Err(error) if is_passing(&error) && !std::ptr::eq(pool, &self.inner.primary) => {}
                 Err(error) => return Err(failed("search", error)),
@@ -77,13 +91,14 @@ impl AlloyDbMemoryProvider {
         }
     }
 
-    /// None when the write that must be visible is not there yet.
-    async fn search_on(
+    /// None when the write that must be visible is not there yet. Exact without an index.
+    pub(crate) async fn search_on(
         &self,
         pool: &PgPool,
         request: &SearchRequest,
         space: i16,
         at_least: Option<u64>,
+        index: Option<&InUse>,
     ) -> sqlx::Result<Option<Candidates>> {
         let filter = request.filter.as_ref().map(|filter| compile(filter, ARGUMENTS));
         let known = self.inner.scopes.get(&request.scope, space);
@@ -100,10 +115,7 @@ impl AlloyDbMemoryProvider {
                 .bind(request.neighbours)
                 .bind(i32::try_from(self.inner.config.exact_up_to).unwrap_or(i32::MAX))
                 .bind(known.map(Json))
-                .bind(None::<String>)
-                .bind(i32::try_from(self.inner.config.vector_dim).unwrap_or(i32::MAX))
-                .bind(Json(serde_json::json!({})))
-                .bind(1.0_f32)
+                .bind(index.map(|index| Json(index.search.clone())))
         };
         let rows = self.inner.statements.rows(pool, Repeat::Harmless, query).await?;
         let Some((first, rest)) = rows.split_first() else { return Err(sqlx::Error::RowNotFound) };
@@ -123,13 +135,14 @@ impl AlloyDbMemoryProvider {
             _ => {}
         }
         let candidates = rest.iter().map(read_candidate).collect::<sqlx::Result<_>>()?;
-        Ok(Some(Candidates { candidates, arms: arms(request, &report) }))
+        Ok(Some(Candidates { candidates, arms: arms(request, &report, index) }))
     }
 
     /// Counts a large scope, beside the searches.
     async fn measure(self, scope: Scope, space: i16) {
         let statement = "SELECT * FROM orchestra.measure_scope($1, $2, $3, $4, $5, $6)";
-        let measured = self.scoped(statement, &scope).bind(space).fetch_one(self.reader()).await;
+        let query = || self.scoped(statement, &scope).bind(space);
+        let measured = self.inner.statements.row(self.reader(), Repeat::Harmless, query).await;
         let known = measured.and_then(|row| {
             let (rows, compared) = (row.try_get("rows")?, row.try_get("compared")?);
             Ok(Known { rows, compared: Some(compared), average_length: Some(row.try_get("average_length")?) })
@@ -164,16 +177,21 @@ fn read_candidate(row: &PgRow) -> sqlx::Result<Candidate> {
     })
 }
 
-fn arms(request: &SearchRequest, report: &Report) -> Vec<ArmReport> {
+fn arms(request: &SearchRequest, report: &Report, index: Option<&InUse>) -> Vec<ArmReport> {
     let mut arms = Vec::with_capacity(2);
     if request.embedding.is_some() {
         arms.push(ArmReport {
             arm: Arm::Dense,
-            exact: !report.by_index,
+            exact: !report.by_index || report.repaired,
             considered: report.compared,
             returned: report.dense,
             // Memories without a vector, or with one of another space only, could not be compared.
             shortfall: report.considered.saturating_sub(report.compared),
+            index: index.filter(|_| report.by_index).map(|index| IndexUse {
+                kind: index.kind().name().to_owned(),
+                effort: report.effort.unwrap_or_default(),
+                repaired: report.repaired,
+            }),
         });
     }
     if request.text.is_some() {
@@ -183,6 +201,7 @@ fn arms(request: &SearchRequest, report: &Report) -> Vec<ArmReport> {
             considered: report.considered,
             returned: report.lexical,
             shortfall: 0,
+            index: None,
         });
     }
     arms

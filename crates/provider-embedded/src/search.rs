@@ -154,7 +154,7 @@ fn dense_arm(parts: &[Part<'_>], query: &[f32], limit: usize) -> (ArmReport, Vec
     let best = first(best, limit);
     // Memories without a vector, or with one of another space only, could not be compared.
     let shortfall = parts.iter().map(Part::count).sum::<u64>() - considered;
-    (ArmReport { arm: Arm::Dense, exact: true, considered, returned: best.len() as u64, shortfall }, best)
+    (ArmReport { arm: Arm::Dense, exact: true, considered, returned: best.len() as u64, shortfall, index: None }, best)
 }
 
 /// The BM25 of the matching rows of each part, all by the statistics of the whole scope.
@@ -177,7 +177,17 @@ fn lexical_arm(parts: &[Part<'_>], scores: &[Bm25Scores], limit: usize) -> (ArmR
     }
     let best = first(best, limit);
     let considered = parts.iter().map(Part::count).sum();
-    (ArmReport { arm: Arm::Lexical, exact: true, considered, returned: best.len() as u64, shortfall: 0 }, best)
+    (
+        ArmReport {
+            arm: Arm::Lexical,
+            exact: true,
+            considered,
+            returned: best.len() as u64,
+            shortfall: 0,
+            index: None,
+        },
+        best,
+    )
 }
 
 /// The places of the highest `limit` scores, ties by position.

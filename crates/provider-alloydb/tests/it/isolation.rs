@@ -81,12 +81,14 @@ async fn seen(connection: &mut PgConnection, tenant: Option<&str>, table: &str) 
         .collect()
 }
 
-/// The tables that hold what is a tenant's. Fails for one that is not held by row-level security.
+/// The tables that hold what is a tenant's. Fails for one that is not held by row-level security; that of migrations is
+/// the owner's alone.
 async fn tables_of_tenants(direct: &mut PgConnection) -> Vec<String> {
     let tables: Vec<(String, bool, bool, bool)> = sqlx::query_as(
         "SELECT c.relname::text, c.relrowsecurity, c.relforcerowsecurity, EXISTS (SELECT FROM pg_attribute a \
          WHERE a.attrelid = c.oid AND a.attname = 'tenant' AND NOT a.attisdropped) \
-         FROM pg_class c WHERE c.relnamespace = 'orchestra'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY 1",
+         FROM pg_class c WHERE c.relnamespace = 'orchestra'::regnamespace AND c.relkind IN ('r', 'p') \
+         AND c.relname <> 'migrations' ORDER BY 1",
     )
     .fetch_all(direct)
     .await

@@ -5,6 +5,7 @@ mod contract;
 mod credentials;
 mod durability;
 mod filter;
+mod index;
 mod isolation;
 mod large;
 mod migrations;

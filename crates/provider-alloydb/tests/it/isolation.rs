@@ -272,7 +272,7 @@ fn filters() -> Vec<Option<Filter>> {
         }
         filters.push(json!({"not": {"text": {"in": [hostile]}}}));
     }
-    [None].into_iter().chain(filters.iter().map(|filter| Some(Filter::from_json(filter).expect("an answer")))).collect()
+    [None].into_iter().chain(filters.iter().map(|filter| Some(Filter::from_json(filter).expect("a filter")))).collect()
 }
 
 const HOSTILE: [&str; 8] = [

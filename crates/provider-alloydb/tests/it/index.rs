@@ -47,7 +47,7 @@ async fn few_rows_have_no_index_and_are_searched_exactly() {
 #[tokio::test]
 async fn an_index_is_built_while_memories_are_written_and_searched() {
     let home = home!();
-    let number = stock(&home, &MANY, 0).await;
+    let number = stock(&home, &Stock { rows: 10_000, ..MANY }, 0).await;
     let config = config(&home, 32, IndexKind::Hnsw);
     let provider = AlloyDbMemoryProvider::connect(config.clone()).await.unwrap();
     let keeper = keeper(&config).await;
@@ -339,4 +339,25 @@ async fn the_owner_looks_after_indexes_and_sees_no_memories() {
     // Roles are the server's: this one goes with what it owns.
     let gone = format!("RESET SESSION AUTHORIZATION; DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}");
     administrator.execute(AssertSqlSafe(gone)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_build_that_is_cut_off_gives_way_to_the_next() {
+    let home = home!();
+    let number = stock(&home, &Stock { rows: 10_000, ..MANY }, 0).await;
+    let keeper = keeper(&config(&home, 32, IndexKind::Hnsw)).await;
+    let begun = tokio::sync::Notify::new();
+    tokio::select! {
+        outcome = keeper.build(number, |_| begun.notify_one()) => panic!("done before it could be cut off: {outcome:?}"),
+        () = begun.notified() => {}
+    }
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        match keeper.build(number, |_| {}).await.unwrap() {
+            BuildOutcome::Busy => tokio::time::sleep(Duration::from_millis(20)).await,
+            outcome => break assert!(matches!(outcome, BuildOutcome::Built { .. }), "{outcome:?}"),
+        }
+        assert!(Instant::now() < deadline, "nobody waits for the first build, and it goes on");
+    }
+    assert_eq!(standing(&home).await, ["memories_by_vector_1_a"]);
 }

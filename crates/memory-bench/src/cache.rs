@@ -6,7 +6,6 @@ mod mixed;
 mod pairs;
 mod served;
 mod speed;
-mod topics;
 
 use anyhow::Result;
 

@@ -12,6 +12,8 @@ mod recall;
 mod report;
 mod search;
 mod statistics;
+mod store;
+mod topics;
 mod write;
 
 use anyhow::Result;
@@ -40,6 +42,8 @@ enum Command {
     Write(write::Args),
     /// How often the semantic cache is right, and how fast it is on Redis beside the least that can be sent there
     Cache(cache::Args),
+    /// How the store on Postgres loads, writes and searches, beside the least that can be sent to the same Postgres
+    Store(store::Args),
 }
 
 #[tokio::main]
@@ -51,6 +55,7 @@ async fn main() -> Result<()> {
         Command::Recall(args) => recall::run(&args).await?,
         Command::Write(args) => write::run(&args).await?,
         Command::Cache(args) => cache::run(&args).await?,
+        Command::Store(args) => store::run(&args).await?,
     };
     report.print(cli.json)
 }

@@ -9,11 +9,15 @@ use std::time::Instant;
 use anyhow::Result;
 use embedders::StaticEmbedder;
 use memory_core::{
-    Draft, FusionStrategy, Memory, MemoryKind, Metadata, Origin, RecallRequest, RememberRequest, Scope,
-    TieredMemoryManager, Weights, Writer,
+    Draft, Embedder as _, FusionStrategy, Memory, MemoryKind, MemoryStore, Metadata, Origin, RecallRequest,
+    RememberRequest, Scope, TieredMemoryManager, Weights, Writer,
 };
 use memory_testkit::labelled::{self, Conversation, Question, Turn};
+use memory_testkit::services::{self, Service};
+use provider_alloydb::{AlloyDbConfig, AlloyDbMemoryProvider, MIGRATOR};
 use provider_embedded::{EmbeddedConfig, EmbeddedProvider};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 use crate::locomo;
 use crate::report::{Report, Table, Times, micros};
@@ -27,6 +31,9 @@ pub struct Args {
     /// Also print the questions whose answer is not among the first ten of the default
     #[arg(long)]
     misses: bool,
+    /// Leave out the comparison with the store on Postgres
+    #[arg(long)]
+    no_postgres: bool,
 }
 
 /// What of a turn goes into the index, beside its text.
@@ -41,21 +48,31 @@ struct Indexed {
 const WHOLE: Indexed = Indexed { context: true, date_and_speaker: true };
 const PLAIN: Indexed = Indexed { context: false, date_and_speaker: false };
 
-/// A way to recall: what is indexed, and how the arms are put together.
+/// Which provider holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Store {
+    Embedded,
+    Postgres,
+}
+
+/// A way to recall: where it is stored, what is indexed, and how the arms are put together.
 struct Variant {
     name: &'static str,
+    store: Store,
     indexed: Indexed,
     strategy: FusionStrategy,
 }
 
-fn variants() -> Vec<Variant> {
+fn variants(postgres: bool) -> Vec<Variant> {
     let default = Weights::default();
     let plain = Weights { neighbours: 0.0, actor: 0.0, ..default };
-    let weighted = |name, indexed, weights| Variant { name, indexed, strategy: FusionStrategy::Weighted(weights) };
-    vec![
+    let store = Store::Embedded;
+    let weighted =
+        |name, indexed, weights| Variant { name, store, indexed, strategy: FusionStrategy::Weighted(weights) };
+    let mut variants = vec![
         weighted("dense alone", PLAIN, Weights { dense: 1.0, ..plain }),
         weighted("BM25 alone", PLAIN, Weights { dense: 0.0, ..plain }),
-        Variant { name: "RRF, k = 60", indexed: PLAIN, strategy: FusionStrategy::RRF },
+        Variant { name: "RRF, k = 60", store, indexed: PLAIN, strategy: FusionStrategy::RRF },
         weighted("weighted 0.5", PLAIN, plain),
         weighted("default", WHOLE, default),
         weighted("  without the turn before in the vector", Indexed { context: false, ..WHOLE }, default),
@@ -64,8 +81,13 @@ fn variants() -> Vec<Variant> {
         weighted("  without the actor's bonus", WHOLE, Weights { actor: 0.0, ..default }),
         weighted("  without vectors", WHOLE, Weights { dense: 0.0, ..default }),
         weighted("  without words", WHOLE, Weights { dense: 1.0, neighbours: 0.0, ..default }),
-        Variant { name: "  with RRF in place of the weights", indexed: WHOLE, strategy: FusionStrategy::RRF },
-    ]
+        Variant { name: "  with RRF in place of the weights", store, indexed: WHOLE, strategy: FusionStrategy::RRF },
+    ];
+    if postgres {
+        let on_postgres = weighted("  on Postgres in place of the embedded provider", WHOLE, default);
+        variants.push(Variant { store: Store::Postgres, ..on_postgres });
+    }
+    variants
 }
 
 /// Indexes the conversations in every way that a variant needs, and asks every question of every variant.
@@ -74,17 +96,21 @@ pub async fn run(args: &Args) -> Result<Report> {
         [] => (labelled::conversations(), labelled::questions()),
         files => locomo::read(files)?,
     };
-    let mut memories: BTreeMap<Indexed, Indexing> = BTreeMap::new();
+    let postgres = if args.no_postgres { None } else { services::url(Service::Postgres) };
+    let mut memories: BTreeMap<(Store, Indexed), Indexing> = BTreeMap::new();
     let columns = ["", "recall@1", "recall@5", "recall@10", "recall@20", "hit@10", "MRR", "nDCG@10"];
     let mut overall = Table::new("recall on labelled conversations", &columns);
     let mut by_kind: BTreeMap<&str, Vec<(&str, f64)>> = BTreeMap::new();
     let mut report = Report::default();
     let mut times = Vec::new();
     let mut misses = Vec::new();
-    for variant in variants() {
-        let indexing = match memories.entry(variant.indexed) {
+    for variant in variants(postgres.is_some()) {
+        let indexing = match memories.entry((variant.store, variant.indexed)) {
             Entry::Occupied(made) => made.into_mut(),
-            Entry::Vacant(place) => place.insert(Indexing::of(&conversations, variant.indexed).await?),
+            Entry::Vacant(place) => {
+                let postgres = postgres.as_deref().filter(|_| variant.store == Store::Postgres);
+                place.insert(Indexing::of(&conversations, variant.indexed, postgres).await?)
+            }
         };
         let mut all = Vec::new();
         let mut kinds: BTreeMap<&str, Vec<Score>> = BTreeMap::new();
@@ -158,9 +184,13 @@ struct Indexing {
 }
 
 impl Indexing {
-    async fn of(conversations: &[Conversation], indexed: Indexed) -> Result<Self> {
+    /// In the embedded provider, or in a database of its own on a Postgres.
+    async fn of(conversations: &[Conversation], indexed: Indexed, postgres: Option<&str>) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let provider = Arc::new(EmbeddedProvider::open(EmbeddedConfig::new(folder.path().join("memory.db"))).await?);
+        let provider: Arc<dyn MemoryStore> = match postgres {
+            None => Arc::new(EmbeddedProvider::open(EmbeddedConfig::new(folder.path().join("memory.db"))).await?),
+            Some(url) => Arc::new(on_postgres(url).await?),
+        };
         let embedder = Arc::new(StaticEmbedder::built_in());
         let manager = TieredMemoryManager::builder(chrono::Utc::now, || uuid::Uuid::now_v7().into())
             .medium_term_provider(provider)
@@ -198,6 +228,21 @@ impl Indexing {
         let report = self.manager.recall(request).await?;
         Ok(report.memories.iter().map(|recalled| turn_id(&recalled.memory)).collect())
     }
+}
+
+/// An empty store in a database of its own.
+async fn on_postgres(url: &str) -> Result<AlloyDbMemoryProvider> {
+    let name = format!("bench_{}", uuid::Uuid::now_v7().simple());
+    let options: PgConnectOptions = url.parse()?;
+    let mut connection = PgConnection::connect_with(&options).await?;
+    connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
+    let mut connection = PgConnection::connect_with(&options.database(&name)).await?;
+    MIGRATOR.run_direct(None, &mut connection, false).await?;
+    let mut config = AlloyDbConfig::from_url(url)?;
+    config.database = name;
+    config.role = Some("orchestra_app".into());
+    config.vector_dim = StaticEmbedder::built_in().space().dimensions;
+    Ok(AlloyDbMemoryProvider::connect(config).await?)
 }
 
 fn draft(scope: &Scope, turn: &Turn) -> Draft {

@@ -15,7 +15,7 @@ use redis::Value;
 use redis::aio::MultiplexedConnection;
 use tokio::task::JoinSet;
 
-use super::topics::Topics;
+use crate::topics::Topics;
 
 /// A kind of call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]

@@ -47,6 +47,13 @@ pub(crate) struct Indexes {
 }
 
 impl AlloyDbMemoryProvider {
+    /// What a search in a space tells Postgres of the space's index, as `orchestra.search_memories` takes it: to send the same
+    /// statement by hand.
+    #[must_use]
+    pub fn index_parameters(&self, space: i16) -> Option<Value> {
+        self.index_of(space).map(|index| index.search.clone())
+    }
+
     /// The index of a space, as far as is known. Never waits.
     pub(crate) fn index_of(&self, space: i16) -> Option<Arc<InUse>> {
         let indexes = &self.inner.indexes;

@@ -1,0 +1,118 @@
+//! The store on a Postgres of its own: loading, writing and searching, each beside the least that can be sent to the same
+//! Postgres in the same run.
+
+mod database;
+mod goals;
+mod index;
+mod load;
+mod plain;
+mod search;
+mod write;
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use memory_testkit::services::{self, Service};
+use provider_alloydb::IndexKind;
+
+use self::database::{Database, Size};
+use self::goals::Goals;
+use crate::report::Report;
+
+/// What to measure.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Memories and dimensions, as 100000x384; several with commas
+    #[arg(long, value_delimiter = ',', default_values = ["100000x384"])]
+    sizes: Vec<Size>,
+    /// Also 100,000 memories of 1536 dimensions and 1,000,000 of 384: loading them takes the better part of an hour
+    #[arg(long)]
+    all: bool,
+    /// Only 2,000 memories of 64 dimensions and short rounds: to see that it runs, not to measure
+    #[arg(long, conflicts_with_all = ["all", "sizes"])]
+    quick: bool,
+    /// Parts to run: load, write, search, plain; several with commas
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = Part::ALL)]
+    only: Vec<Part>,
+    /// The vector index: ivfflat, hnsw or exact
+    #[arg(long, default_value = "ivfflat", value_parser = parse_index)]
+    index: IndexKind,
+    /// Calls at once; several with commas
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32])]
+    concurrency: Vec<usize>,
+    /// Milliseconds for each row in each round, four times as long for one call at once
+    #[arg(long, default_value_t = 250)]
+    millis: u64,
+    /// Rounds; in each every row has its turn, and is compared with its floor in the same round
+    #[arg(long, default_value_t = 11)]
+    rounds: usize,
+}
+
+fn parse_index(text: &str) -> Result<IndexKind> {
+    match text {
+        "ivfflat" => Ok(IndexKind::Ivfflat),
+        "hnsw" => Ok(IndexKind::Hnsw),
+        "exact" => Ok(IndexKind::Exact),
+        _ => bail!("ivfflat, hnsw or exact"),
+    }
+}
+
+/// A part of the benchmark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    Load,
+    Write,
+    Search,
+    Plain,
+}
+
+impl Part {
+    const ALL: [Self; 4] = [Self::Load, Self::Write, Self::Search, Self::Plain];
+}
+
+/// Measures every size in turn.
+pub async fn run(args: &Args) -> Result<Report> {
+    let mut sizes = if args.quick { vec![Size { rows: 2_000, dimensions: 64 }] } else { args.sizes.clone() };
+    if args.all {
+        sizes.extend([Size { rows: 100_000, dimensions: 1536 }, Size { rows: 1_000_000, dimensions: 384 }]);
+    }
+    let rounds = if args.quick {
+        Rounds { count: 1, time: std::time::Duration::from_millis(50) }
+    } else {
+        Rounds { count: args.rounds.max(1), time: std::time::Duration::from_millis(args.millis.max(1)) }
+    };
+    let (mut report, mut goals) = (Report::default(), Goals::default());
+    for size in sizes {
+        // As a server of 4 GB would be set up: what is measured fits in memory, as it should in production.
+        let settings = ["-c", "shared_buffers=1GB", "-c", "max_wal_size=4GB", "-c", "work_mem=16MB"];
+        let Some(server) = services::private_with(Service::Postgres, &settings) else {
+            bail!("there is no Postgres to measure")
+        };
+        let mut database = Database::make(&server.url(), size, args.index).await?;
+        let runs = |part| args.only.contains(&part);
+        load::run(&database, runs(Part::Load), &mut report, &mut goals).await?;
+        if runs(Part::Write) {
+            write::run(&database, &args.concurrency, rounds, &mut report, &mut goals).await?;
+        }
+        if runs(Part::Search) || runs(Part::Plain) {
+            index::run(&mut database, &mut report).await?;
+        }
+        if runs(Part::Search) {
+            search::run(&database, &args.concurrency, rounds, &mut report, &mut goals).await?;
+        }
+        if runs(Part::Plain) {
+            plain::run(&database, &mut report, &mut goals).await?;
+        }
+        database.close().await;
+    }
+    report.goals(goals.table());
+    Ok(report)
+}
+
+/// How the rounds go.
+#[derive(Debug, Clone, Copy)]
+pub struct Rounds {
+    /// How many.
+    pub count: usize,
+    /// How long every row has its turn in each.
+    pub time: std::time::Duration,
+}

@@ -1,0 +1,80 @@
+//! The goals of the store: a measured value each, and whether it is met.
+
+use std::time::Duration;
+
+use crate::report::{Table, micros};
+
+/// What was measured for the goals, if it was.
+#[derive(Debug, Default)]
+pub struct Goals {
+    /// The worst ratio of a load's speed to that of `COPY`.
+    pub load: Least,
+    /// The worst ratio of single durable writes to a loop of `INSERT`.
+    pub write: Least,
+    /// The worst ratio of searches to the same statement in a loop.
+    pub search: Least,
+    /// The worst recall@10 within one user, and in any scope.
+    pub recall_of_user: Least,
+    /// As above.
+    pub recall: Least,
+    /// The longest 99th percentile of a search by vector, one at a time, in seconds.
+    pub p99: Option<Duration>,
+    /// The worst share of time that indexes save.
+    pub faster: Least,
+}
+
+/// The least of the values noted.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Least(Option<f64>);
+
+impl Least {
+    /// Keeps the value if it is the least so far.
+    pub fn note(&mut self, value: f64) {
+        self.0 = Some(self.0.map_or(value, |least| least.min(value)));
+    }
+}
+
+impl Goals {
+    /// A row for each goal.
+    pub fn table(&self) -> Table {
+        let mut table = Table::new("goals", &["", "goal", "measured", "met"]);
+        let mut row = |name: &str, goal: String, measured: Option<(String, bool)>| {
+            let (measured, met) = measured.map_or(("not measured".to_owned(), ""), |(measured, met)| {
+                (measured, if met { "met" } else { "not met" })
+            });
+            table.row([name.to_owned(), goal, measured, met.to_owned()]);
+        };
+        for (name, least, goal) in [
+            ("load, worst, of COPY BINARY", self.load, 0.6),
+            ("single writes per s, worst, of INSERT and commit", self.write, 0.85),
+            ("searches per s, worst, of the same statement in a loop", self.search, 0.8),
+            ("recall@10 within one user, worst", self.recall_of_user, 0.99),
+            ("recall@10, worst of all scopes", self.recall, 0.95),
+        ] {
+            row(name, format!(">= {goal}"), least.0.map(|value| (format!("{value:.3}"), value >= goal)));
+        }
+        let limit = Duration::from_millis(100);
+        row("p99 of a vector search", "< 100 ms".into(), self.p99.map(|p99| (micros(p99), p99 < limit)));
+        let share = self.faster.0.map(|share| (format!("{:.0} %", share * 100.0), share >= 0.4));
+        row("faster than without indexes, worst", ">= 40 %".into(), share);
+        table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_goal_is_judged_on_its_worst_value_and_only_when_measured() {
+        let mut goals = Goals::default();
+        goals.load.note(0.7);
+        goals.load.note(0.5);
+        goals.p99 = Some(Duration::from_millis(99));
+        let rows = serde_json::to_value(goals.table()).unwrap()["rows"].clone();
+        let judged = |at: usize| (rows[at][2].as_str().unwrap().to_owned(), rows[at][3].as_str().unwrap().to_owned());
+        assert_eq!(judged(0), ("0.500".into(), "not met".into()));
+        assert_eq!(judged(1), ("not measured".into(), String::new()));
+        assert_eq!(judged(5).1, "met");
+    }
+}

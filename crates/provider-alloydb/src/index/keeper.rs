@@ -83,9 +83,11 @@ impl IndexKeeper {
         }
         config.high_availability = false;
         let provider = AlloyDbMemoryProvider::open(config).await?;
-        let (user, is_owner): (String, bool) = sqlx::query_as(
-            "SELECT current_user::text, pg_has_role(relowner, 'USAGE') FROM pg_class \
-             WHERE oid = 'orchestra.memories'::regclass",
+        let (user, is_owner, may_count): (String, bool, Option<bool>) = sqlx::query_as(
+            "SELECT current_user::text, pg_has_role(relowner, 'USAGE'), \
+             (SELECT pg_has_role(oid, CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END) \
+              FROM pg_roles WHERE rolname = 'orchestra_maintenance') \
+             FROM pg_class WHERE oid = 'orchestra.memories'::regclass",
         )
         .fetch_one(&provider.inner.primary)
         .await
@@ -93,6 +95,19 @@ impl IndexKeeper {
         if !is_owner {
             let reason = format!("the role {user} does not own orchestra.memories: index work connects as the owner");
             return Err(unusable(reason, None));
+        }
+        match may_count {
+            Some(true) => {}
+            Some(false) => {
+                let reason = format!(
+                    "the role {user} may not count vectors over all tenants; let an administrator run GRANT \
+                     orchestra_maintenance TO {user} WITH INHERIT FALSE, SET TRUE (before Postgres 16 without the options)"
+                );
+                return Err(unusable(reason, None));
+            }
+            None => {
+                return Err(unusable("the role orchestra_maintenance is missing; run `orchestra db migrate`", None));
+            }
         }
         Ok(Self { provider })
     }

@@ -310,7 +310,6 @@ async fn the_owner_looks_after_indexes_and_sees_no_memories() {
     let (owner, number) = (format!("owner_of_{}", home.name), 1_i16);
     let steps = format!(
         "DROP SCHEMA orchestra CASCADE; CREATE ROLE {owner} NOLOGIN; \
-         GRANT orchestra_maintenance TO {owner} WITH INHERIT FALSE, SET TRUE; \
          GRANT CREATE ON DATABASE {0} TO {owner}; GRANT CREATE, USAGE ON SCHEMA public TO {owner}; SET ROLE {owner}",
         home.name
     );
@@ -325,6 +324,10 @@ async fn the_owner_looks_after_indexes_and_sees_no_memories() {
     let refused = IndexKeeper::connect(config.clone()).await.unwrap_err().to_string();
     assert!(refused.contains("does not own"), "{refused}");
     config.role = Some(owner.clone());
+    let refused = IndexKeeper::connect(config.clone()).await.unwrap_err().to_string();
+    assert!(refused.contains(&format!("GRANT orchestra_maintenance TO {owner}")), "{refused}");
+    let grant = format!("GRANT orchestra_maintenance TO {owner} WITH INHERIT FALSE, SET TRUE");
+    home.direct().await.execute(AssertSqlSafe(grant)).await.unwrap();
     let keeper = IndexKeeper::connect(config).await.unwrap();
     built(&keeper, number).await;
     assert_eq!(keeper.status().await.unwrap()[0].rows, 300);

@@ -40,8 +40,7 @@ BEGIN
     WITH RECURSIVE reached AS (
         SELECT m.ordinal, m.id FROM orchestra.memories m WHERE m.ordinal = ANY (v_selected)
         UNION
-        -- One pass over what the tenant has derived for all that was reached before: row-level security keeps an index of
-        -- the evidence from being asked, since its operators are not leakproof.
+        -- One pass over what the tenant has derived for all that was reached before.
         SELECT d.ordinal, d.id FROM reached r
         JOIN (
             SELECT m.ordinal, m.id, unnest(m.evidence) AS source FROM orchestra.memories m

@@ -73,6 +73,8 @@ LANGUAGE plpgsql AS $$
 DECLARE
     -- Up to how many rows of a large scope are scored by their words.
     c_lexical_rows CONSTANT int := 20000;
+    -- Up to how many rows with a word are counted: from there on it is a common one.
+    c_counted_rows CONSTANT int := 5000;
     v_scope text := orchestra.scope_condition(p_user_id, p_agent_id, p_session_id);
     v_condition text := v_scope || CASE WHEN p_filter IS NULL THEN '' ELSE ' AND (' || p_filter || ')' END;
     v_has_words boolean := coalesce(cardinality(p_stems), 0) > 0;
@@ -91,7 +93,7 @@ DECLARE
     v_setting record;
     v_plan jsonb;
     v_stem record;
-    -- The stems by which rows of a large scope are found, and how many rows are thought to have each other one.
+    -- The stems by which rows of a large scope are found, and how many rows, or more, have each other one.
     v_asked text[] := p_stems;
     v_left_out jsonb := '{}';
     v_sum float8 := 0;
@@ -191,7 +193,11 @@ BEGIN
         -- scored by all.
         v_asked := '{}';
         FOR v_stem IN
-            SELECT s.stem, orchestra.rows_with_stem(s.stem, p_tenant, p_user_id, p_agent_id, p_session_id, p_now) AS rows
+            SELECT s.stem, (
+                SELECT count(*) FROM orchestra.rows_with_words(
+                    orchestra.any_stem(ARRAY[s.stem]), p_user_id, p_agent_id, p_session_id, c_counted_rows
+                )
+            ) AS rows
             FROM unnest(p_stems) AS s(stem) ORDER BY 2
         LOOP
             v_sum := v_sum + v_stem.rows;
@@ -203,8 +209,9 @@ BEGIN
         END LOOP;
         EXECUTE
             'WITH whole AS MATERIALIZED (SELECT $13 AS rows, $14 AS average), ' || orchestra.bm25(
-                'SELECT m.ordinal, m.length, m.words FROM orchestra.memories m WHERE m.words @@ $9 AND ' || v_condition
-                || ' LIMIT ' || c_lexical_rows
+                'SELECT m.ordinal, m.length, m.words '
+                'FROM orchestra.rows_with_words($9, $2, $3, $4, ' || c_lexical_rows || ') AS w(ordinal) '
+                'JOIN orchestra.memories m ON m.ordinal = w.ordinal WHERE ' || v_condition
             ) || ' SELECT b.rows, b.scores FROM scored b'
         INTO v_lexical, v_bm25
         USING p_tenant, p_user_id, p_agent_id, p_session_id, p_now, p_arguments, p_query, p_space,
@@ -305,22 +312,6 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT coalesce(string_agg(
         '''' || replace(replace(s, '\', '\\'), '''', '''''') || '''', ' | '
     ), '')::tsquery FROM unnest(p_stems) s
-$$;
-
--- How many rows of a scope have a stem, as the planner thinks. Volatile, since only such functions may ask it.
-CREATE FUNCTION orchestra.rows_with_stem(
-    p_stem text, p_tenant text, p_user_id text, p_agent_id text, p_session_id text, p_now timestamptz
-) RETURNS float8
-LANGUAGE plpgsql AS $$
-DECLARE
-    v_plan jsonb;
-BEGIN
-    EXECUTE 'EXPLAIN (FORMAT JSON) SELECT FROM orchestra.memories m WHERE m.words @@ $6 AND '
-        || orchestra.scope_condition(p_user_id, p_agent_id, p_session_id)
-    INTO v_plan
-    USING p_tenant, p_user_id, p_agent_id, p_session_id, p_now, orchestra.any_stem(ARRAY[p_stem]);
-    RETURN (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::float8;
-END
 $$;
 
 -- How large a scope is, counted to the last row.

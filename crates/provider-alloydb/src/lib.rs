@@ -1,4 +1,40 @@
-//! Memory store on AlloyDB, or on any Postgres with pgvector.
+//! The persistent layer of Orchestra Memory: memories on AlloyDB, or on any Postgres with pgvector.
+//!
+//! [`AlloyDbMemoryProvider`] implements [`MemoryStore`](memory_core::MemoryStore).
+//!
+//! - **One round trip.** Each call is one statement, a function of the schema `orchestra`; an update reads what it changes
+//!   first. A write is memory, idempotency key and outbox in one transaction.
+//! - **The store keeps tenants apart.** Each statement names its tenant for its own transaction, and row-level security, forced
+//!   for the owner too, shows it nothing else. A role that is not held by it is refused. Nothing is left in a session, so that
+//!   a pooler in transaction mode may be in between ([`pooler`](AlloyDbConfig::pooler)).
+//! - **Small scopes are searched exactly**: up to [`exact_up_to`](AlloyDbConfig::exact_up_to) memories are read once through
+//!   the scope's own btree, by vector and by words. Larger ones go by one vector index for all tenants ([`index`]) and one of
+//!   words. The report of a search says which it was, and what an index does not give is found by comparing everything.
+//! - **Words are weighed as the embedded provider weighs them**: the core's stemmer makes a `tsvector`, and BM25 takes its
+//!   statistics from the scope that asks. In a large scope rows are found by their rarer words.
+//! - **A write token is a transaction's id.** A read sees the write when its snapshot does: on a replica as on the primary, and
+//!   after a failover.
+//! - **The schema comes with the crate**: [`migrate`](migrate()) applies it, as the owner; programs connect as a role that has
+//!   been granted `orchestra_app`.
+//!
+//! ```no_run
+//! use memory_core::{MemoryStore as _, Scope};
+//! use provider_alloydb::{AlloyDbConfig, AlloyDbMemoryProvider};
+//! use secrecy::SecretString;
+//!
+//! # async fn run() -> memory_core::Result<()> {
+//! let mut config = AlloyDbConfig::new("10.0.0.5");
+//! config.user = "memory".into();
+//! config.password = std::env::var("MEMORY_PASSWORD").ok().map(SecretString::from);
+//! config.database = "memory".into();
+//! config.vector_dim = 1536;
+//! config.high_availability = true;
+//! config.read_hosts = vec!["10.0.0.6:5432".into()];
+//! let store = AlloyDbMemoryProvider::connect(config).await?;
+//! println!("{} memories", store.stats(&Scope::tenant("acme")?).await?.memories);
+//! # Ok(())
+//! # }
+//! ```
 
 mod batch;
 mod config;

@@ -533,5 +533,5 @@ where
 /// Every word of every tenant.
 async fn every_word(direct: &mut PgConnection) -> Vec<String> {
     let words = "SELECT DISTINCT w.lexeme FROM orchestra.memories m CROSS JOIN LATERAL unnest(m.words) w(lexeme, p, q)";
-    sqlx::query_scalar(words).fetch_all(direct).await.unwrap()
+    sqlx::query_scalar(words).fetch_all(direct).await.expect("an answer")
 }

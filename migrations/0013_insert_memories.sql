@@ -47,8 +47,6 @@ BEGIN
     PERFORM set_config('orchestra.tenant', p_tenant, true);
     -- Whatever the tables hold, each row is looked up by its key, and how is worked out once for a connection.
     PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
-    PERFORM set_config('enable_hashjoin', 'off', true);
-    PERFORM set_config('enable_mergejoin', 'off', true);
     PERFORM set_config('enable_seqscan', 'off', true);
     -- Nothing of this tenant is forgotten meanwhile: what is derived from a memory cannot slip in beside its forgetting.
     PERFORM pg_advisory_xact_lock_shared(hashtextextended('orchestra:' || p_tenant, 0));
@@ -197,8 +195,11 @@ BEGIN
         END::smallint
         FROM unnest(p_id, p_user_id, p_agent_id, p_session_id, p_text, p_writer, p_evidence, p_content_hash)
             WITH ORDINALITY AS i(id, user_id, agent_id, session_id, text, writer, evidence, content_hash, at)
-        LEFT JOIN orchestra.memories m ON m.id = i.id
-        LEFT JOIN orchestra.tombstones t ON t.tenant = p_tenant AND t.id = i.id
+        -- Each looked up by itself, by its key: as a join it was planned as one of every row with every row.
+        LEFT JOIN LATERAL (SELECT * FROM orchestra.memories m WHERE m.id = i.id LIMIT 1) m ON true
+        LEFT JOIN LATERAL (
+            SELECT t.id FROM orchestra.tombstones t WHERE t.tenant = p_tenant AND t.id = i.id LIMIT 1
+        ) t ON true
         ORDER BY i.at
     );
     v_at := array_position(v_status, 3::smallint);

@@ -134,14 +134,13 @@ BEGIN
         FOR v_setting IN SELECT * FROM jsonb_each_text(p_index -> 'settings') LOOP
             PERFORM set_config(v_setting.key, v_setting.value, true);
         END LOOP;
-        -- The nearest of a share of the rows lie further out among all of them: the effort grows with the root of what is
-        -- left out. What a filter leaves is not known; it is taken to be a tenth.
+        -- The nearest of a share of the rows lie further out among all of them: the effort grows with what is left out. What a
+        -- filter leaves is not known; it is taken to be a tenth.
         v_effort := least(
             (p_index ->> 'most')::float8,
-            ceil((p_index ->> 'effort')::float8 * sqrt(
-                greatest((p_index ->> 'rows')::float8 / greatest(coalesce(v_compared, v_rows), 1), 1)
-                * CASE WHEN p_filter IS NULL THEN 1 ELSE 10 END
-            ))
+            ceil((p_index ->> 'effort')::float8
+                * greatest((p_index ->> 'rows')::float8 / greatest(coalesce(v_compared, v_rows), 1), 1)
+                * CASE WHEN p_filter IS NULL THEN 1 ELSE 10 END)
         );
         PERFORM set_config(p_index ->> 'effort_setting', v_effort::text, true);
         v_scans := orchestra.vector_index_scans(p_space);

@@ -149,7 +149,7 @@ async fn what_an_index_does_not_give_is_found_by_comparing_everything() {
     built(&keeper(&config).await, number).await;
     // All of a user in one place, and the question at another.
     let mut connection = home.direct().await;
-    let moved = "UPDATE orchestra.memories SET user_id = 'far' WHERE ordinal % 40 IN (6, 7)";
+    let moved = "UPDATE orchestra.memories SET user_id = 'far' WHERE ordinal % 40 < 8";
     connection.execute(moved).await.unwrap();
     connection.execute("UPDATE orchestra.index_state SET effort = 1").await.unwrap();
     prefer_index(&home).await;

@@ -8,6 +8,7 @@ mod arguments;
 mod cache;
 mod completions;
 mod connect;
+mod database;
 mod db;
 mod demo;
 mod export;

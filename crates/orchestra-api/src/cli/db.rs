@@ -1,15 +1,13 @@
 //! `orchestra db`.
 
-use std::convert::Infallible;
-use std::error::Error as _;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use memory_core::Error;
 use provider_alloydb::{AlloyDbConfig, AppUser, MigrationState, MigrationStatus, SchemaStatus};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
+use super::database::{Database, failure};
 use super::failure::{Failure, Outcome};
 use super::screen::{Column, Screen};
 use super::words;
@@ -71,20 +69,6 @@ Example:
 struct Status {
     #[command(flatten)]
     database: Database,
-}
-
-#[derive(Debug, clap::Args)]
-struct Database {
-    /// The database, as a URL with the role that owns it: postgres://user:password@host:port/database. In the environment
-    /// no other user of the machine sees it.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL", value_parser = secret)]
-    database_url: SecretString,
-}
-
-impl Database {
-    fn config(&self) -> Outcome<AlloyDbConfig> {
-        AlloyDbConfig::from_url(self.database_url.expose_secret()).map_err(failure)
-    }
 }
 
 pub async fn run(args: Args, screen: &Screen) -> Outcome {
@@ -223,29 +207,4 @@ fn app_password(file: Option<&Path>) -> Outcome<Option<SecretString>> {
         None => std::env::var(APP_PASSWORD).ok(),
     };
     Ok(password.filter(|password| !password.is_empty()).map(Into::into))
-}
-
-fn secret(text: &str) -> Result<SecretString, Infallible> {
-    Ok(text.into())
-}
-
-fn failure(error: Error) -> Failure {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        // The driver's errors say what their cause says.
-        let said = cause.to_string();
-        if !message.ends_with(&said) {
-            message = format!("{message}: {said}");
-        }
-        source = cause.source();
-    }
-    match &error {
-        Error::Invalid { .. } => Failure::mistake(message, "the command's --help has an example"),
-        Error::Backend { operation: "connect", .. } => {
-            Failure::ours(message, "check the URL in --database-url or DATABASE_URL, and that the server answers there")
-        }
-        error if error.is_retryable() => Failure::ours(message, "run it again: what was applied stays"),
-        _ => Failure::ours(message, "correct that, then run it again: what was applied stays"),
-    }
 }

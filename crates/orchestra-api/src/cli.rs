@@ -1,4 +1,4 @@
-//! The command line. Every command but `db` is a call of the HTTP interface, in this process or over the
+//! The command line. Every command but `db` and `index` is a call of the HTTP interface, in this process or over the
 //! network ([`crate::client`]); what it prints is made here.
 //!
 //! Data goes to the standard output, everything else to the standard error. The exit code is 0 when it is done, 1 when
@@ -17,6 +17,7 @@ mod forget;
 mod get;
 mod history;
 mod import;
+mod index;
 mod list;
 mod recall;
 mod remember;
@@ -98,6 +99,7 @@ enum Command {
     Cache(cache::Args),
     Stats(stats::Args),
     Db(db::Args),
+    Index(index::Args),
     Demo(demo::Args),
     Completions(completions::Args),
 }
@@ -140,6 +142,7 @@ async fn run(cli: Cli, screen: &Screen) -> Outcome {
         Command::Serve(args) => serve::run(*args, screen).await,
         Command::Demo(args) => demo::run(args, screen).await,
         Command::Db(args) => db::run(args, screen).await,
+        Command::Index(args) => index::run(args, screen).await,
         Command::Completions(args) => completions::run(args, &mut Cli::command()),
         command => {
             let session = connect::open(&globals).await?;
@@ -156,7 +159,9 @@ async fn run(cli: Cli, screen: &Screen) -> Outcome {
                 Command::Export(args) => export::run(args, client, screen).await,
                 Command::Cache(args) => cache::run(args, client, screen).await,
                 Command::Stats(args) => stats::run(args, client, screen).await,
-                Command::Serve(_) | Command::Db(_) | Command::Demo(_) | Command::Completions(_) => Ok(()),
+                Command::Serve(_) | Command::Db(_) | Command::Index(_) | Command::Demo(_) | Command::Completions(_) => {
+                    Ok(())
+                }
             };
             session.close().await;
             outcome

@@ -1,59 +1,14 @@
 //! `orchestra db`, on a real Postgres.
 
-use std::process::Command;
-
-use memory_testkit::make;
-use memory_testkit::services::{self, Service};
 use serde_json::Value;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
-use super::support::{Ran, bare, ran};
-
-/// A database of its own, empty.
-struct Database {
-    options: PgConnectOptions,
-    url: String,
-    name: String,
-}
-
-impl Database {
-    /// `None` where there is no server, which was said.
-    fn new() -> Option<Self> {
-        let server = services::url(Service::Postgres)?;
-        let name = format!("test_{}", make::id().as_uuid().simple());
-        let (server, _) = server.rsplit_once('/').unwrap();
-        let database =
-            Self { options: format!("{server}/postgres").parse().unwrap(), url: format!("{server}/{name}"), name };
-        database.administer(&format!("CREATE DATABASE {}", database.name));
-        Some(database)
-    }
-
-    /// Runs a statement in the server's own database.
-    fn administer(&self, statement: &str) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let mut connection = PgConnection::connect_with(&self.options).await.unwrap();
-            connection.execute(AssertSqlSafe(statement.to_owned())).await.unwrap();
-            connection.close().await.unwrap();
-        });
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = bare(&[&["db"], arguments].concat());
-        command.env("DATABASE_URL", &self.url);
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ran {
-        ran(&self.command(arguments).output().unwrap())
-    }
-}
+use super::database::Database;
+use super::support::{bare, ran};
 
 #[test]
 fn a_database_is_migrated_once_and_its_state_shown() {
     let Some(database) = Database::new() else { return };
-    let before = database.run(&["status"]);
+    let before = database.run(&["db", "status"]);
     assert_eq!(before.code, 1, "{before:?}");
     assert!(before.out.contains("0001 create schema") && before.out.contains("pending"), "{}", before.out);
     assert!(
@@ -62,20 +17,20 @@ fn a_database_is_migrated_once_and_its_state_shown() {
         before.err
     );
 
-    let dry = database.run(&["migrate", "--dry-run"]);
+    let dry = database.run(&["db", "migrate", "--dry-run"]);
     assert_eq!((dry.code, dry.err.as_str()), (0, ""));
     assert!(dry.out.starts_with("would apply 0001 create schema\n"), "{}", dry.out);
-    assert_eq!(database.run(&["status"]).code, 1, "a dry run changes nothing");
+    assert_eq!(database.run(&["db", "status"]).code, 1, "a dry run changes nothing");
 
-    let first = database.run(&["migrate"]);
+    let first = database.run(&["db", "migrate"]);
     assert_eq!(first.code, 0, "{first:?}");
     assert!(first.err.starts_with("applied 0001 create schema, "), "{}", first.err);
     assert!(first.out.ends_with(&format!(" s: the database {} is up to date\n", database.name)), "{}", first.out);
-    let again = database.run(&["migrate"]);
+    let again = database.run(&["db", "migrate"]);
     let told = format!("nothing to apply: the database {} is up to date\n", database.name);
     assert_eq!((again.code, again.out, again.err.as_str()), (0, told, ""));
 
-    let after = database.run(&["status", "--json"]);
+    let after = database.run(&["db", "status", "--json"]);
     let body: Value = serde_json::from_str(&after.out).unwrap();
     assert_eq!((after.code, &body["is_current"], &body["problems"]), (0, &true.into(), &Value::Array(Vec::new())));
     assert_eq!(body["migrations"][0]["state"], "applied");
@@ -85,16 +40,16 @@ fn a_database_is_migrated_once_and_its_state_shown() {
 fn the_applications_role_is_made_and_no_password_is_shown() {
     let Some(database) = Database::new() else { return };
     let role = database.name.replace("test", "app");
-    let without = database.run(&["migrate", "--app-user", &role]);
+    let without = database.run(&["db", "migrate", "--app-user", &role]);
     assert_eq!(without.code, 1, "{without:?}");
     assert!(without.err.contains("app_password: given none"), "{}", without.err);
 
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "first secret\n").unwrap();
     let path = file.path().display().to_string();
-    let made = database.run(&["migrate", "--app-user", &role, "--app-password-file", &path]);
+    let made = database.run(&["db", "migrate", "--app-user", &role, "--app-password-file", &path]);
     assert_eq!((made.code, made.out.contains(&format!("the role {role} was created"))), (0, true), "{made:?}");
-    let mut command = database.command(&["migrate", "--app-user", &role, "--json"]);
+    let mut command = database.command(&["db", "migrate", "--app-user", &role, "--json"]);
     let updated = ran(&command.env("ORCHESTRA_APP_PASSWORD", "second secret").output().unwrap());
     let body: Value = serde_json::from_str(&updated.out).unwrap();
     assert_eq!((updated.code, &body["app_user"]), (0, &"updated".into()));
@@ -105,7 +60,7 @@ fn the_applications_role_is_made_and_no_password_is_shown() {
         format!("postgres://{role}:{password}@{host}")
     };
     let as_role =
-        |password: &str| ran(&database.command(&["status"]).env("DATABASE_URL", url(password)).output().unwrap());
+        |password: &str| ran(&database.command(&["db", "status"]).env("DATABASE_URL", url(password)).output().unwrap());
     let (right, wrong) = (as_role("second%20secret"), as_role("first%20secret"));
     assert!(right.err.contains("does not own the schema orchestra; connect as"), "{}", right.err);
     assert!(wrong.err.contains("password authentication failed for user"), "{}", wrong.err);

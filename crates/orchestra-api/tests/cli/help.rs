@@ -10,7 +10,7 @@ fn help(command: &[&str]) -> String {
 
 #[test]
 fn every_command_teaches_itself() {
-    let commands: [&[&str]; 21] = [
+    let commands: [&[&str]; 25] = [
         &[],
         &["serve"],
         &["remember"],
@@ -30,6 +30,10 @@ fn every_command_teaches_itself() {
         &["db"],
         &["db", "migrate"],
         &["db", "status"],
+        &["index"],
+        &["index", "status"],
+        &["index", "build"],
+        &["index", "tune"],
         &["demo"],
         &["completions"],
     ];

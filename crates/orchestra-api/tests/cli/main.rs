@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests, and what only tests call")]
 
 mod commands;
+mod database;
 mod db;
 mod demo;
 mod export;
@@ -10,5 +11,6 @@ mod failures;
 mod formats;
 mod help;
 mod import;
+mod index;
 mod server;
 mod support;

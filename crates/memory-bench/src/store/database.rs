@@ -115,8 +115,8 @@ impl Database {
         let tenant = Scope::tenant(TENANT)?;
         Ok(vec![
             Searched { name: "one user", scope: tenant.clone().with_user("7")?, holds: |at| at % USERS == 7 },
-            Searched { name: "1 %", scope: tenant.clone().with_agent("one percent")?, holds: |at| at % 100 == 0 },
-            Searched { name: "10 %", scope: tenant.clone().with_agent("ten percent")?, holds: |at| at % 10 == 1 },
+            Searched { name: "1 %", scope: tenant.clone().with_agent("one percent")?, holds: in_one_percent },
+            Searched { name: "10 %", scope: tenant.clone().with_agent("ten percent")?, holds: in_ten_percent },
             Searched { name: "100 %", scope: tenant, holds: |_| true },
         ])
     }
@@ -130,9 +130,19 @@ pub fn id_of(number: usize) -> memory_core::MemoryId {
 fn scope_of(number: usize) -> Scope {
     let scope = Scope::tenant(TENANT).and_then(|scope| scope.with_user((number % USERS).to_string()));
     let agent = match number {
-        _ if number % 100 == 0 => "one percent",
-        _ if number % 10 == 1 => "ten percent",
+        _ if in_one_percent(number) => "one percent",
+        _ if in_ten_percent(number) => "ten percent",
         _ => "others",
     };
     scope.and_then(|scope| scope.with_agent(agent)).expect("names that are allowed")
+}
+
+// Whole thousands, so that each scope has memories of every topic: which topic a memory has depends on whether its number is
+// odd.
+fn in_one_percent(number: usize) -> bool {
+    (number / 1000).is_multiple_of(100)
+}
+
+fn in_ten_percent(number: usize) -> bool {
+    number / 1000 % 10 == 1
 }

@@ -142,6 +142,9 @@ impl Kind {
     }
 }
 
+/// Each call's time, and the calls per second of each round.
+type Taken = (Vec<Duration>, Vec<f64>);
+
 async fn times(
     database: &Database,
     concurrency: &[usize],
@@ -150,7 +153,7 @@ async fn times(
     goals: &mut Goals,
 ) -> Result<()> {
     let searched = Arc::new(database.searched()?);
-    let mut rows: BTreeMap<(usize, usize, Kind), (Vec<Duration>, Vec<f64>)> = BTreeMap::new();
+    let mut rows: BTreeMap<(usize, usize, Kind), Taken> = BTreeMap::new();
     for round in 0..rounds.count {
         for (place, searched) in searched.iter().enumerate() {
             for &tasks in concurrency {

@@ -104,7 +104,10 @@ DECLARE
     v_beside bigint[] := '{}';
     v_considered bigint;
 BEGIN
-    IF p_at_least IS NOT NULL AND NOT pg_visible_in_snapshot(p_at_least::xid8, pg_current_snapshot()) THEN
+    -- A snapshot of a standby does not say which transactions are under way, and so pg_visible_in_snapshot takes each for
+    -- ended that is older than the last one that ended. Of a transaction that ended long ago the status is not known.
+    IF p_at_least IS NOT NULL AND (p_at_least::xid8 >= pg_snapshot_xmax(pg_current_snapshot())
+        OR pg_xact_status(p_at_least::xid8) <> 'committed') THEN
         report := jsonb_build_object('visible', false);
         RETURN NEXT;
         RETURN;

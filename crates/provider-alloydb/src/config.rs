@@ -35,7 +35,8 @@ pub struct AlloyDbConfig {
     pub database: String,
     /// The dimensions of the vectors, 1536 unless told otherwise. Vectors of others are refused.
     pub vector_dim: usize,
-    /// Whether reads go to the read pool, and to the primary where that is away or behind.
+    /// Whether searches go to the read pool, and to the primary where that is away or behind the write that a search asks
+    /// to see. Every other read has no way to ask for a write, and goes to the primary, to see what was written before.
     pub high_availability: bool,
     /// The read pool's endpoints, as `host:port`: one for all its nodes on AlloyDB, one for each replica elsewhere.
     pub read_hosts: Vec<String>,
@@ -53,7 +54,8 @@ pub struct AlloyDbConfig {
     pub max_connections: u32,
     /// At least so many are kept open; 1 unless told otherwise.
     pub min_connections: u32,
-    /// How long a call waits for a free connection, or a new one; 3 s unless told otherwise.
+    /// How long a call waits for a free connection, or a new one; 3 s unless told otherwise. Also how long a search waits
+    /// for a replica's answer before it asks another; and for a connection to one at most a second.
     pub acquire_timeout: Duration,
     /// After how long a connection is replaced by a new one; 30 min unless told otherwise.
     pub max_lifetime: Duration,

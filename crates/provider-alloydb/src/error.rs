@@ -79,6 +79,17 @@ pub(crate) fn is_lost(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether nothing came from the server, or only that it is on its way out or in.
+pub(crate) fn is_away(error: &sqlx::Error) -> bool {
+    is_lost(error) || (is_passing(error) && !matches!(error, sqlx::Error::Database(_)))
+}
+
+/// Whether the statement had no effect because the server takes no writes, as a former primary does that follows another
+/// now: read_only_sql_transaction.
+pub(crate) fn is_read_only(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("25006"))
+}
+
 /// Whether the statement had no effect because it had to give way to another one: serialization_failure,
 /// deadlock_detected.
 pub(crate) fn was_rolled_back(error: &sqlx::Error) -> bool {

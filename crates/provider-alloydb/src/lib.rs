@@ -46,6 +46,7 @@ pub mod index;
 mod lexical;
 mod migrations;
 mod provider;
+mod replicas;
 mod rows;
 mod scopes;
 mod search;

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::iter;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use memory_core::{EmbeddingSpace, Error, Result, Timestamp};
 use secrecy::ExposeSecret as _;
@@ -16,6 +17,7 @@ use crate::config::AlloyDbConfig;
 use crate::credentials::{PasswordProvider, REFRESH, RETRY};
 use crate::error::{PROVIDER, failed, unusable};
 use crate::index::{Indexes, Live};
+use crate::replicas::{CONNECT, Replicas};
 use crate::scopes::Scopes;
 use crate::statements::{Losses, Repeat, Statements};
 
@@ -28,9 +30,7 @@ pub struct AlloyDbMemoryProvider {
 pub(crate) struct Inner {
     pub config: AlloyDbConfig,
     pub primary: PgPool,
-    pub replicas: Vec<PgPool>,
-    /// Which replica is asked next.
-    next: AtomicUsize,
+    pub replicas: Replicas,
     /// Which store it is; a part of every write token.
     pub instance: String,
     pub spaces: RwLock<HashMap<EmbeddingSpace, i16>>,
@@ -67,7 +67,10 @@ impl AlloyDbMemoryProvider {
             endpoints = endpoints.into_iter().map(|options| options.password(password.expose_secret())).collect();
         }
         let statements = Statements::new(&config);
-        let pools: Vec<PgPool> = endpoints.iter().map(|options| pool(&config, options, statements.losses())).collect();
+        let waits = [config.acquire_timeout].into_iter().chain(iter::repeat(config.acquire_timeout.min(CONNECT)));
+        let pools = endpoints.iter().zip(waits);
+        let pools: Vec<PgPool> =
+            pools.map(|(options, wait)| pool(&config, options, wait, statements.losses())).collect();
         if let Some(provider) = &config.password_provider {
             for (pool, options) in pools.iter().zip(endpoints) {
                 tokio::spawn(refresh(Arc::downgrade(provider), pool.clone(), options));
@@ -79,8 +82,7 @@ impl AlloyDbMemoryProvider {
         let inner = Inner {
             config,
             primary,
-            replicas: pools.collect(),
-            next: AtomicUsize::new(0),
+            replicas: Replicas::new(pools),
             instance,
             spaces: RwLock::default(),
             scopes: Scopes::default(),
@@ -93,22 +95,13 @@ impl AlloyDbMemoryProvider {
 
     /// Waits for the calls that run, and closes every connection.
     pub async fn close(&self) {
-        for pool in self.inner.replicas.iter().chain([&self.inner.primary]) {
+        for pool in self.inner.replicas.pools().chain([&self.inner.primary]) {
             pool.close().await;
         }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
         self.inner.config.clock.now()
-    }
-
-    /// Where a read goes first: a replica, each in turn; the primary where there are none.
-    pub(crate) fn reader(&self) -> &PgPool {
-        let replicas = &self.inner.replicas;
-        if replicas.is_empty() {
-            return &self.inner.primary;
-        }
-        &replicas[self.inner.next.fetch_add(1, Ordering::Relaxed) % replicas.len()]
     }
 
     /// The number of a space, which is given one when `add` says so.
@@ -159,21 +152,21 @@ fn of_space<'q>(statement: &'static str, space: &'q EmbeddingSpace) -> Query<'q,
         .bind(space.normalized)
 }
 
-fn pool(config: &AlloyDbConfig, options: &PgConnectOptions, losses: Arc<Losses>) -> PgPool {
+fn pool(config: &AlloyDbConfig, options: &PgConnectOptions, wait: Duration, losses: Arc<Losses>) -> PgPool {
     PgPoolOptions::new()
         .max_connections(config.max_connections)
         .min_connections(config.min_connections)
-        .acquire_timeout(config.acquire_timeout)
+        .acquire_timeout(wait)
         .max_lifetime(config.max_lifetime)
         // Asking each time whether a connection is still there would be a second round trip.
         .test_before_acquire(false)
         .before_acquire(move |connection, state| {
-            let doubted = losses.doubt(state.idle_for);
+            let (doubted, outdated) = (losses.doubt(state.idle_for), losses.is_outdated(state.age));
             Box::pin(async move {
-                if doubted {
+                if doubted && !outdated {
                     connection.ping().await?;
                 }
-                Ok(true)
+                Ok(!outdated)
             })
         })
         .connect_lazy_with(options.clone())

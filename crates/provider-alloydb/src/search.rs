@@ -1,10 +1,12 @@
 //! The search: one statement, and what it reports put in the core's words.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use memory_core::{
     Arm, ArmReport, Candidate, Candidates, Error, IndexUse, MemoryId, Result, Scope, SearchRequest, WriteToken,
 };
+use metrics::counter;
 use serde::Deserialize;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
@@ -25,6 +27,10 @@ const SEARCH: &str = "\
     SELECT * FROM orchestra.search_memories($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
 /// The parameter of a filter's values inside the function.
 const ARGUMENTS: &str = "$6";
+/// Searches that were answered, by `endpoint`: `replica` or `primary`.
+const SEARCHES: &str = "memory_alloydb_searches_total";
+/// Replicas that were asked in vain, by `reason`: `away`, or `behind` the write that a search must see.
+const FALLBACKS: &str = "memory_alloydb_replica_fallbacks_total";
 /// A space that no vector is in.
 const NO_SPACE: i16 = -1;
 
@@ -68,33 +74,63 @@ impl AlloyDbMemoryProvider {
         };
         let space = space.unwrap_or(NO_SPACE);
         let index = self.index_of(space);
-        let mut not_there = false;
-        // A replica that is away, or has not come so far, does not keep the primary from answering.
-        for pool in [self.reader(), &self.inner.primary] {
-            match self.search_on(pool, request, space, at_least, index.as_deref()).await {
-                Ok(Some(found)) => {
-                    if let Some(index) = &index
-                        && found.arms.iter().any(|arm| arm.index.is_some())
-                    {
-                        self.observe(request, space, index);
-                    }
-                    return Ok(found);
+        let found = match self.find_on_replicas(request, space, at_least, index.as_deref()).await? {
+            Some(found) => found,
+            None => {
+                let (primary, patience) = (&self.inner.primary, self.inner.statements.patience());
+                let found = self.search_on(primary, patience, request, space, at_least, index.as_deref()).await;
+                let found = found.map_err(|error| failed("search", error))?;
+                counter!(SEARCHES, "endpoint" => "primary").increment(1);
+                match (found, &request.at_least) {
+                    (Some(found), _) => found,
+                    (None, Some(token)) => return Err(Error::NotYetVisible(token.clone())),
+                    (None, None) => return Err(damaged("search", "what was not asked for is not visible")),
                 }
-                Ok(None) => not_there = true,
-                Err(error) if is_passing(&error) && !std::ptr::eq(pool, &self.inner.primary) => {}
-                Err(error) => return Err(failed("search", error)),
             }
+        };
+        if let Some(index) = &index
+            && found.arms.iter().any(|arm| arm.index.is_some())
+        {
+            self.observe(request, space, index);
         }
-        match &request.at_least {
-            Some(token) if not_there => Err(Error::NotYetVisible(token.clone())),
-            _ => Err(damaged("search", "the primary gave no answer")),
+        Ok(found)
+    }
+
+    /// None when the primary has to be asked: every replica is away, or has not come so far.
+    async fn find_on_replicas(
+        &self,
+        request: &SearchRequest,
+        space: i16,
+        at_least: Option<u64>,
+        index: Option<&InUse>,
+    ) -> Result<Option<Candidates>> {
+        for replica in self.replicas() {
+            // Another search may have found out while this one waited for others.
+            if replica.is_away() {
+                continue;
+            }
+            let patience = self.replica_patience();
+            let found = self.search_on(&replica.pool, patience, request, space, at_least, index).await;
+            replica.note(&found);
+            let reason = match found {
+                Ok(Some(found)) => {
+                    counter!(SEARCHES, "endpoint" => "replica").increment(1);
+                    return Ok(Some(found));
+                }
+                Ok(None) => "behind",
+                Err(error) if is_passing(&error) => "away",
+                Err(error) => return Err(failed("search", error)),
+            };
+            counter!(FALLBACKS, "reason" => reason).increment(1);
         }
+        Ok(None)
     }
 
     /// None when the write that must be visible is not there yet. Exact without an index.
     pub(crate) async fn search_on(
         &self,
         pool: &PgPool,
+        patience: Duration,
         request: &SearchRequest,
         space: i16,
         at_least: Option<u64>,
@@ -117,7 +153,7 @@ impl AlloyDbMemoryProvider {
                 .bind(known.map(Json))
                 .bind(index.map(|index| Json(index.search.clone())))
         };
-        let rows = self.inner.statements.rows(pool, Repeat::Harmless, query).await?;
+        let rows = self.inner.statements.rows_within(pool, patience, Repeat::Harmless, query).await?;
         let Some((first, rest)) = rows.split_first() else { return Err(sqlx::Error::RowNotFound) };
         let Json(report): Json<Report> = first.try_get("report")?;
         if !report.visible {
@@ -142,7 +178,8 @@ impl AlloyDbMemoryProvider {
     async fn measure(self, scope: Scope, space: i16) {
         let statement = "SELECT * FROM orchestra.measure_scope($1, $2, $3, $4, $5, $6)";
         let query = || self.scoped(statement, &scope).bind(space);
-        let measured = self.inner.statements.row(self.reader(), Repeat::Harmless, query).await;
+        let pool = self.replicas().first().map_or(&self.inner.primary, |replica| &replica.pool);
+        let measured = self.inner.statements.row(pool, Repeat::Harmless, query).await;
         let known = measured.and_then(|row| {
             let (rows, compared) = (row.try_get("rows")?, row.try_get("compared")?);
             Ok(Known { rows, compared: Some(compared), average_length: Some(row.try_get("average_length")?) })

@@ -13,7 +13,7 @@ use tracing::warn;
 
 use crate::config::AlloyDbConfig;
 use crate::credentials::PasswordProvider;
-use crate::error::{is_lost, is_refused, was_rolled_back};
+use crate::error::{is_lost, is_read_only, is_refused, was_rolled_back};
 
 /// How often a statement is sent again that had to give way to others and was rolled back.
 const GIVES_WAY: u32 = 3;
@@ -49,15 +49,31 @@ impl Statements {
         }
     }
 
+    /// How long an answer is waited for.
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
+    }
+
     pub(crate) fn losses(&self) -> Arc<Losses> {
         self.losses.clone()
     }
 
     /// The rows that a statement gives. A lost connection is made up for once by another: always while the statement had
-    /// not been sent, else where `repeat` allows it.
+    /// not been sent, else where `repeat` allows it. So is one to a former primary that takes no writes any more.
     pub(crate) async fn rows<'q>(
         &self,
         pool: &PgPool,
+        repeat: Repeat,
+        query: impl Fn() -> Query<'q, Postgres, PgArguments> + Send + Sync,
+    ) -> sqlx::Result<Vec<PgRow>> {
+        self.rows_within(pool, self.patience, repeat, query).await
+    }
+
+    /// The rows that a statement gives within a time, once it has a connection.
+    pub(crate) async fn rows_within<'q>(
+        &self,
+        pool: &PgPool,
+        patience: Duration,
         repeat: Repeat,
         query: impl Fn() -> Query<'q, Postgres, PgArguments> + Send + Sync,
     ) -> sqlx::Result<Vec<PgRow>> {
@@ -66,7 +82,7 @@ impl Statements {
         loop {
             let (error, may_have_run) = match self.connection(pool).await {
                 Err(error) => (error, false),
-                Ok(connection) => match self.send(connection, query()).await {
+                Ok(connection) => match self.send(connection, patience, query()).await {
                     Ok(rows) => return Ok(rows),
                     Err(error) => (error, true),
                 },
@@ -74,6 +90,13 @@ impl Statements {
             if is_lost(&error) {
                 self.losses.note();
                 if !was_lost && (!may_have_run || repeat == Repeat::Harmless) {
+                    was_lost = true;
+                    continue;
+                }
+            } else if is_read_only(&error) {
+                // It had no effect, whatever `repeat` says, and a new connection may lead to the primary that is now.
+                self.losses.note_read_only();
+                if !was_lost {
                     was_lost = true;
                     continue;
                 }
@@ -118,9 +141,10 @@ impl Statements {
     async fn send(
         &self,
         mut connection: PoolConnection<Postgres>,
+        patience: Duration,
         query: Query<'_, Postgres, PgArguments>,
     ) -> sqlx::Result<Vec<PgRow>> {
-        let answer = tokio::time::timeout(self.patience, async {
+        let answer = tokio::time::timeout(patience, async {
             if !self.pooler {
                 return query.fetch_all(&mut *connection).await;
             }
@@ -143,18 +167,33 @@ impl Statements {
     }
 }
 
-/// When a connection was last found lost: then the others are doubted that were not used since.
+/// What was found out by one connection about the others.
 #[derive(Debug, Default)]
-pub(crate) struct Losses(Mutex<Option<Instant>>);
+pub(crate) struct Losses {
+    /// When one was last found lost: then the others are doubted that were not used since.
+    lost: Mutex<Option<Instant>>,
+    /// When one was last found to lead to a server that takes no writes: the others may, that are older.
+    read_only: Mutex<Option<Instant>>,
+}
 
 impl Losses {
     fn note(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn note_read_only(&self) {
+        *self.read_only.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether a connection of that age may lead to a server that takes no writes any more.
+    pub(crate) fn is_outdated(&self, age: Duration) -> bool {
+        let last = *self.read_only.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| last.elapsed() <= age)
     }
 
     /// Whether a connection that was not used for so long has to be asked whether it is still there.
     pub(crate) fn doubt(&self, idle_for: Duration) -> bool {
-        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = *self.lost.lock().unwrap_or_else(PoisonError::into_inner);
         idle_for > TRUSTED_FOR || last.is_some_and(|last| last.elapsed() <= idle_for)
     }
 }
@@ -169,7 +208,16 @@ mod tests {
         assert!(!losses.doubt(Duration::ZERO) && losses.doubt(TRUSTED_FOR + Duration::from_millis(1)));
         losses.note();
         assert!(losses.doubt(TRUSTED_FOR), "it was idle when another was lost");
-        *losses.0.lock().unwrap() = Instant::now().checked_sub(Duration::from_millis(500));
+        *losses.lost.lock().unwrap() = Instant::now().checked_sub(Duration::from_millis(500));
         assert!(!losses.doubt(Duration::from_millis(100)), "it was used since");
+    }
+
+    #[test]
+    fn a_connection_is_outdated_when_it_is_older_than_one_that_took_no_writes_was_found() {
+        let losses = Losses::default();
+        assert!(!losses.is_outdated(Duration::from_secs(60)));
+        losses.note_read_only();
+        *losses.read_only.lock().unwrap() = Instant::now().checked_sub(Duration::from_secs(10));
+        assert!(losses.is_outdated(Duration::from_secs(60)) && !losses.is_outdated(Duration::from_secs(5)));
     }
 }

@@ -321,7 +321,8 @@ impl AlloyDbMemoryProvider {
         space: i16,
         index: Option<&InUse>,
     ) -> sqlx::Result<Found> {
-        let found = self.search_on(&self.inner.primary, request, space, None, index).await?;
+        let found =
+            self.search_on(&self.inner.primary, self.inner.statements.patience(), request, space, None, index).await?;
         let mut found = found.ok_or_else(|| sqlx::Error::Protocol("a search without a token waited for one".into()))?;
         let mut similarities: Vec<f32> = found.candidates.iter().filter_map(|candidate| candidate.similarity).collect();
         similarities.sort_unstable_by(|a, b| b.total_cmp(a));

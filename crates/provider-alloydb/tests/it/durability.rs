@@ -9,11 +9,11 @@ use memory_core::{Error, InsertBatch, Memory, MemoryId, MemoryPatch, MemoryStore
 use memory_testkit::make;
 use memory_testkit::services::{self, Service};
 use provider_alloydb::AlloyDbMemoryProvider;
-use sqlx::Connection as _;
+use sqlx::{Connection as _, PgConnection};
 
 use crate::support::{Home, everything, forget, is_full_campaign, key, wait_until};
 
-const WRITERS: usize = 8;
+pub const WRITERS: usize = 8;
 /// No call takes longer: it waits for a connection twice at most, and a killed server takes its connections with it.
 const LONGEST: Duration = Duration::from_secs(10);
 /// From the server's restart to the first acknowledged write. A fraction of it on a machine that has nothing else to do.
@@ -28,13 +28,13 @@ async fn open(home: &Home, connections: u32) -> AlloyDbMemoryProvider {
 
 /// What a writer was told, of its own user.
 #[derive(Default)]
-struct Told {
+pub struct Told {
     /// The text of each memory that is there.
-    there: BTreeMap<MemoryId, String>,
+    pub there: BTreeMap<MemoryId, String>,
     /// Those whose last change was not acknowledged: either text may be there, or none where they were being forgotten.
     open: BTreeMap<MemoryId, Option<String>>,
-    forgotten: Vec<MemoryId>,
-    batches: u64,
+    pub forgotten: Vec<MemoryId>,
+    pub batches: u64,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -79,16 +79,7 @@ async fn what_was_acknowledged_survives_the_death_of_the_server_and_is_there_onc
         batches += told.batches;
         forgotten += told.forgotten.len();
     }
-    // One key, one effect: as many insertions were told to those who follow as there are keys.
-    let events: (i64, i64, i64) = sqlx::query_as(
-        "SELECT count(*) FILTER (WHERE event = 'inserted'), \
-         (SELECT count(*) FROM orchestra.idempotency_keys WHERE receipt IS NOT NULL), \
-         (SELECT count(*) FROM orchestra.idempotency_keys WHERE receipt IS NULL) FROM orchestra.outbox",
-    )
-    .fetch_one(&mut direct)
-    .await
-    .unwrap();
-    assert_eq!((events.0, events.1, events.2), (batches as i64, batches as i64, 0));
+    assert_each_once(&mut direct, batches).await;
     direct.close().await.unwrap();
     recoveries.sort();
     eprintln!(
@@ -100,7 +91,7 @@ async fn what_was_acknowledged_survives_the_death_of_the_server_and_is_there_onc
 }
 
 /// Inserts, updates and forgets until it is done. An insertion is sent again, with its key, until it is acknowledged.
-async fn write(
+pub async fn write(
     store: AlloyDbMemoryProvider,
     scope: Scope,
     now: memory_core::Timestamp,
@@ -170,11 +161,24 @@ async fn in_time<T>(call: impl Future<Output = memory_core::Result<T>>) -> memor
     result
 }
 
-fn passing(error: &Error) {
+pub fn passing(error: &Error) {
     assert!(matches!(error, Error::Backend { .. }) && error.is_retryable(), "{error:?}");
 }
 
-async fn compare(store: &AlloyDbMemoryProvider, scope: &Scope, told: &Told) {
+/// One key, one effect: as many insertions were told to those who follow as there are keys.
+pub async fn assert_each_once(direct: &mut PgConnection, batches: u64) {
+    let events: (i64, i64, i64) = sqlx::query_as(
+        "SELECT count(*) FILTER (WHERE event = 'inserted'), \
+         (SELECT count(*) FROM orchestra.idempotency_keys WHERE receipt IS NOT NULL), \
+         (SELECT count(*) FROM orchestra.idempotency_keys WHERE receipt IS NULL) FROM orchestra.outbox",
+    )
+    .fetch_one(direct)
+    .await
+    .expect("counts");
+    assert_eq!((events.0, events.1, events.2), (batches as i64, batches as i64, 0));
+}
+
+pub async fn compare(store: &AlloyDbMemoryProvider, scope: &Scope, told: &Told) {
     let page = store.list(&everything(scope)).await.expect("an answer");
     let there: BTreeMap<MemoryId, &str> = page.memories.iter().map(|(memory, _)| (memory.id, &*memory.text)).collect();
     assert_eq!(there.len(), page.memories.len(), "each once");

@@ -1,5 +1,6 @@
 //! The provider on a real Postgres, against its contract and beyond.
 
+mod availability;
 mod concurrency;
 mod contract;
 mod credentials;

@@ -5,8 +5,8 @@
 -- vector index and the index of words. Which it is, is decided here from what the caller knows of the scope, or by
 -- counting. Should the vector index give fewer than there are, the scope is read after all.
 --
--- Every statement in here is planned for the values it is called with: a plan for an average scope was tens of times slower
--- for small and large ones.
+-- What reads the scope is planned for the values it is called with: a plan for an average scope fits neither small nor large
+-- ones. What reads rows by their keys is planned once for a connection.
 --
 -- Whether the planner took the vector index, or found it cheaper to read the scope and sort, is told by the index's own
 -- counter of scans: what was sorted in full precision is exact, and nothing is missing from it.

@@ -1,4 +1,4 @@
--- Writes one memory: what `insert_memories` does with a batch of one, in a third of its time. What is not simple (the id or
+-- Writes one memory: what `insert_memories` does with a batch of one, without its arrays. What is not simple (the id or
 -- the key is taken, the session is new, the memory is brought in or derived) goes there.
 CREATE FUNCTION orchestra.insert_memory(
     p_tenant text,

@@ -157,6 +157,25 @@ impl Times {
     }
 }
 
+/// The least of the values noted.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Least(pub Option<f64>);
+
+impl Least {
+    /// Keeps the value if it is the least so far.
+    pub fn note(&mut self, value: f64) {
+        self.0 = Some(self.0.map_or(value, |least| least.min(value)));
+    }
+}
+
+/// How many calls for each of the floor's, given the calls per second of each round: the median over the rounds, so that
+/// what else the machine did in some of them counts for neither.
+pub fn median_ratio(rates: &[f64], floor: &[f64]) -> f64 {
+    let mut ratios: Vec<f64> = rates.iter().zip(floor).map(|(rate, floor)| rate / floor).collect();
+    ratios.sort_unstable_by(f64::total_cmp);
+    ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
 /// A time in microseconds, or in milliseconds where that reads better.
 pub fn micros(time: Duration) -> String {
     let micros = time.as_secs_f64() * 1e6;

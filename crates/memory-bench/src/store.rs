@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', value_enum, default_values_t = Part::ALL)]
     only: Vec<Part>,
     /// The vector index: ivfflat, hnsw or exact
-    #[arg(long, default_value = "ivfflat", value_parser = parse_index)]
+    #[arg(long, default_value = "ivfflat")]
     index: IndexKind,
     /// Calls at once; several with commas
     #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32])]
@@ -45,15 +45,6 @@ pub struct Args {
     /// Rounds; in each every row has its turn, and is compared with its floor in the same round
     #[arg(long, default_value_t = 11)]
     rounds: usize,
-}
-
-fn parse_index(text: &str) -> Result<IndexKind> {
-    match text {
-        "ivfflat" => Ok(IndexKind::Ivfflat),
-        "hnsw" => Ok(IndexKind::Hnsw),
-        "exact" => Ok(IndexKind::Exact),
-        _ => bail!("ivfflat, hnsw or exact"),
-    }
 }
 
 /// A part of the benchmark.

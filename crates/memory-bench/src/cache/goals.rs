@@ -1,14 +1,14 @@
 //! The goals of the cache on Redis: a measured value each, and whether it is met.
 
-use crate::report::Table;
+use crate::report::{Least, Table};
 
 /// What was measured for the goals, if it was.
 #[derive(Debug, Default)]
 pub struct Goals {
     /// The worst throughput of a lookup over that of its floor, hits and misses, over all sizes and concurrencies.
-    pub lookup: Worst,
+    pub lookup: Least,
     /// The worst throughput of an exact repeat over that of a search.
-    pub repeat: Worst,
+    pub repeat: Least,
     /// The share of sure hits found at 100,000 entries.
     pub sure_hits: Option<f64>,
     /// The median of a hit, one at a time, in seconds: at 1,000 entries and at 100,000.
@@ -17,17 +17,6 @@ pub struct Goals {
     pub p50_at_100k: Option<f64>,
     /// The 99th percentile of hits with one store in three, over that without.
     pub mixed: Option<f64>,
-}
-
-/// The least of the values noted.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Worst(Option<f64>);
-
-impl Worst {
-    /// Keeps the value if it is the least so far.
-    pub fn note(&mut self, value: f64) {
-        self.0 = Some(self.0.map_or(value, |least| least.min(value)));
-    }
 }
 
 impl Goals {

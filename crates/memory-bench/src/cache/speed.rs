@@ -12,7 +12,7 @@ use memory_testkit::services::{self, Service};
 use super::calls::{Bench, Call, client_cpu};
 use super::goals::Goals;
 use super::mixed;
-use crate::report::{Bar, Report, Table, Times, micros};
+use crate::report::{Bar, Report, Table, Times, median_ratio, micros};
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -91,14 +91,6 @@ impl Taken {
     fn per_second(&self) -> f64 {
         self.times.len() as f64 / self.took.as_secs_f64()
     }
-
-    /// How many calls for each of the floor's: the median over the rounds, so that what else the machine did in some of
-    /// them counts for neither.
-    fn of_floor(&self, floor: &Self) -> f64 {
-        let mut ratios: Vec<f64> = self.rates.iter().zip(&floor.rates).map(|(rate, floor)| rate / floor).collect();
-        ratios.sort_unstable_by(f64::total_cmp);
-        ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN)
-    }
 }
 
 type Rows = BTreeMap<(Call, usize), Taken>;
@@ -167,7 +159,7 @@ fn tell(rows: &Rows, bench: &Bench, size: Size, report: &mut Report, goals: &mut
     for (&(call, concurrency), row) in rows {
         let calls = row.times.len() as f64;
         let floor = call.floor().and_then(|floor| rows.get(&(floor, concurrency)));
-        let of_floor = floor.map(|floor| row.of_floor(floor));
+        let of_floor = floor.map(|floor| median_ratio(&row.rates, &floor.rates));
         match (call, of_floor) {
             (Call::Hit | Call::Miss, Some(ratio)) => goals.lookup.note(ratio),
             (Call::Repeat, Some(ratio)) => goals.repeat.note(ratio),

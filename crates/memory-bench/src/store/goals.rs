@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::report::{Table, micros};
+use crate::report::{Least, Table, micros};
 
 /// What was measured for the goals, if it was.
 #[derive(Debug, Default)]
@@ -21,17 +21,6 @@ pub struct Goals {
     pub p99: Option<Duration>,
     /// The worst share of time that indexes save.
     pub faster: Least,
-}
-
-/// The least of the values noted.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Least(Option<f64>);
-
-impl Least {
-    /// Keeps the value if it is the least so far.
-    pub fn note(&mut self, value: f64) {
-        self.0 = Some(self.0.map_or(value, |least| least.min(value)));
-    }
 }
 
 impl Goals {

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::Rounds;
 use super::database::{Database, Searched, id_of};
 use super::goals::Goals;
-use crate::report::{Report, Table, Times, micros};
+use crate::report::{Report, Table, Times, median_ratio, micros};
 
 /// How many nearest are compared.
 const K: usize = 10;
@@ -246,14 +246,6 @@ async fn searches(
         times.push(begun.elapsed());
     }
     Ok(times)
-}
-
-/// How many calls for each of the floor's: the median over the rounds, so that what else the machine did in some of them
-/// counts for neither.
-pub fn median_ratio(rates: &[f64], floor: &[f64]) -> f64 {
-    let mut ratios: Vec<f64> = rates.iter().zip(floor).map(|(rate, floor)| rate / floor).collect();
-    ratios.sort_unstable_by(f64::total_cmp);
-    ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn rows_of(searched: &Searched, database: &Database) -> i64 {

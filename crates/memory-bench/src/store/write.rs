@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::Rounds;
 use super::database::Database;
 use super::goals::Goals;
-use crate::report::{Report, Table, Times, micros};
+use crate::report::{Report, Table, Times, median_ratio, micros};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
@@ -73,7 +73,7 @@ pub async fn run(
     let mut table = Table::new(title, &["", "at once", "p50", "p95", "p99", "per s", "of its floor"]);
     for (&(tasks, kind), (times, rates)) in &rows {
         let floor = &rows[&(tasks, Kind::Insert)].1;
-        let ratio = (kind != Kind::Insert).then(|| super::search::median_ratio(rates, floor));
+        let ratio = (kind != Kind::Insert).then(|| median_ratio(rates, floor));
         if let Some(ratio) = ratio {
             goals.write.note(ratio);
         }

@@ -24,7 +24,7 @@ pub struct Args {
     /// Memories and dimensions, as 100000x384; several with commas
     #[arg(long, value_delimiter = ',', default_values = ["100000x384"])]
     sizes: Vec<Size>,
-    /// Also 100,000 memories of 1536 dimensions and 1,000,000 of 384: loading them takes the better part of an hour
+    /// Also 100,000 memories of 1536 dimensions and 1,000,000 of 384; says how long loading them took
     #[arg(long)]
     all: bool,
     /// Only 2,000 memories of 64 dimensions and short rounds: to see that it runs, not to measure

@@ -29,8 +29,9 @@ CREATE TABLE orchestra.memories (
     -- The stems of the lexical text with their places, made by the same stemmer as a query's, and how many there are.
     words tsvector NOT NULL,
     length int NOT NULL,
-    -- The vector, of any dimensions, in one of two precisions; a space is in one of them.
-    space smallint REFERENCES orchestra.spaces,
+    -- The vector, of any dimensions, in one of two precisions; a space is in one of them. Nobody may delete a row of
+    -- `spaces`: a foreign key would watch for nothing, and lock the space's one row anew in each write of a memory.
+    space smallint,
     embedding vector,
     embedding_half halfvec,
     CHECK ((space IS NULL) = (embedding IS NULL AND embedding_half IS NULL))

@@ -40,6 +40,7 @@ DECLARE
     v_receipt jsonb;
     v_hash bytea;
     v_status smallint[];
+    v_known smallint[];
     v_session bigint[];
     v_created uuid[];
     v_at int;
@@ -75,9 +76,19 @@ BEGIN
         END IF;
     END IF;
 
-    v_status := orchestra.statuses_of_new(
-        p_tenant, p_id, p_user_id, p_agent_id, p_session_id, p_text, p_writer, p_evidence, p_content_hash
-    );
+    -- Mostly nothing is known of any of them, which is quickly seen.
+    v_status := CASE
+        WHEN 'consolidation' = ANY (p_writer)
+            OR EXISTS (SELECT FROM orchestra.tombstones t WHERE t.tenant = p_tenant AND t.id = ANY (p_id))
+            OR ('import' = ANY (p_writer) AND EXISTS (
+                SELECT FROM orchestra.forgotten_texts f
+                WHERE f.tenant = p_tenant AND f.content_hash = ANY (p_content_hash)
+            ))
+        THEN orchestra.statuses_of_new(
+            p_tenant, p_id, p_user_id, p_agent_id, p_session_id, p_text, p_writer, p_evidence, p_content_hash
+        )
+        ELSE array_fill(0::smallint, ARRAY[cardinality(p_id)])
+    END;
 
     -- A number for each session, new or known.
     IF array_remove(p_session_id, NULL) <> '{}' THEN
@@ -128,19 +139,21 @@ BEGIN
     )
     SELECT coalesce(array_agg(c.id), '{}') INTO v_created FROM created c;
 
-    -- Another transaction wrote the id a moment ago, or another tenant has it.
-    FOR v_at IN
-        SELECT i.at FROM unnest(p_id, v_status) WITH ORDINALITY AS i(id, status, at)
-        WHERE i.status = 0 AND NOT i.id = ANY (v_created)
-    LOOP
-        v_status[v_at] := (orchestra.statuses_of_new(
-            p_tenant, p_id[v_at:v_at], p_user_id[v_at:v_at], p_agent_id[v_at:v_at], p_session_id[v_at:v_at],
-            p_text[v_at:v_at], p_writer[v_at:v_at], p_evidence[v_at:v_at], p_content_hash[v_at:v_at]
-        ))[1];
-        IF v_status[v_at] = 0 THEN
-            RAISE EXCEPTION 'the id is taken' USING ERRCODE = 'OM001', DETAIL = p_id[v_at];
-        END IF;
-    END LOOP;
+    IF cardinality(v_created) < cardinality(array_positions(v_status, 0::smallint)) THEN
+        -- The id was there, or another transaction wrote it a moment ago, or another tenant has it.
+        v_known := orchestra.statuses_of_new(
+            p_tenant, p_id, p_user_id, p_agent_id, p_session_id, p_text, p_writer, p_evidence, p_content_hash
+        );
+        FOR v_at IN
+            SELECT i.at FROM unnest(p_id, v_status) WITH ORDINALITY AS i(id, status, at)
+            WHERE i.status = 0 AND NOT i.id = ANY (v_created)
+        LOOP
+            IF v_known[v_at] = 0 THEN
+                RAISE EXCEPTION 'the id is taken' USING ERRCODE = 'OM001', DETAIL = p_id[v_at];
+            END IF;
+            v_status[v_at] := v_known[v_at];
+        END LOOP;
+    END IF;
 
     IF v_created <> '{}' THEN
         INSERT INTO orchestra.outbox (tenant, event, memories, occurred_at)

@@ -1,8 +1,8 @@
-//! A batch as the arrays that `orchestra.insert_memories` takes, an element for each memory.
+//! Memories as the arrays that the functions of writing take, an element for each memory.
 
 use std::fmt::Write as _;
 
-use memory_core::{Embedding, InsertBatch, Timestamp};
+use memory_core::{EmbeddedMemory, Embedding, Timestamp};
 use pgvector::{HalfVector, Vector};
 use sqlx::Postgres;
 use sqlx::postgres::PgArguments;
@@ -52,11 +52,12 @@ pub(crate) fn stored(embedding: Option<&Embedding>, storage: Storage) -> (Option
 }
 
 impl Arrays {
-    /// `spaces` has the number of each memory's space.
-    pub(crate) fn new(batch: &InsertBatch, spaces: Vec<Option<i16>>, storage: Storage) -> Self {
-        let mut arrays = Self { space: spaces, ..Self::default() };
-        for item in &batch.memories {
+    /// Each memory with the number of its vector's space.
+    pub(crate) fn new<'a>(items: impl Iterator<Item = (&'a EmbeddedMemory, Option<i16>)>, storage: Storage) -> Self {
+        let mut arrays = Self::default();
+        for (item, space) in items {
             let memory = &item.memory;
+            arrays.space.push(space);
             let (words, length) = lexical::words(&memory.lexical_text());
             let (embedding, half) = stored(item.embedding.as_ref(), storage);
             arrays.id.push(memory.id.as_uuid());

@@ -96,6 +96,11 @@ pub(crate) fn was_rolled_back(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.code().is_some_and(|code| ["40001", "40P01"].contains(&&*code)))
 }
 
+/// Whether the statement had no effect because another has taken what may be there once: unique_violation.
+pub(crate) fn is_taken(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.kind() == DatabaseErrorKind::UniqueViolation)
+}
+
 /// Whether the server did not take the password: invalid_authorization_specification, invalid_password.
 pub(crate) fn is_refused(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.code().is_some_and(|code| ["28000", "28P01"].contains(&&*code)))

@@ -52,6 +52,8 @@ mod scopes;
 mod search;
 mod statements;
 mod store;
+mod together;
+mod write;
 
 pub use config::{AlloyDbConfig, Storage, Tls};
 pub use credentials::PasswordProvider;

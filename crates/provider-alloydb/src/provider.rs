@@ -20,6 +20,7 @@ use crate::index::{Indexes, Live};
 use crate::replicas::{CONNECT, Replicas};
 use crate::scopes::Scopes;
 use crate::statements::{Losses, Repeat, Statements};
+use crate::together::Together;
 
 /// A memory store on AlloyDB, or on any Postgres from 15 on with pgvector from 0.8.2 on. Clones share the same connections.
 #[derive(Clone)]
@@ -36,6 +37,7 @@ pub(crate) struct Inner {
     pub spaces: RwLock<HashMap<EmbeddingSpace, i16>>,
     pub scopes: Scopes,
     pub statements: Statements,
+    pub together: Together,
     pub indexes: Indexes,
     pub live: Live,
 }
@@ -87,6 +89,7 @@ impl AlloyDbMemoryProvider {
             spaces: RwLock::default(),
             scopes: Scopes::default(),
             statements,
+            together: Together::default(),
             indexes: Indexes::default(),
             live: Live::default(),
         };

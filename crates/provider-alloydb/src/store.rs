@@ -2,14 +2,12 @@
 //! changes first.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use memory_core::store::validate_batch;
 use memory_core::{
-    Candidates, Cursor, EmbeddingSpace, Error, ForgetReceipt, ForgetRequest, InsertBatch, InsertReceipt, InsertStatus,
-    InsertedItem, ListRequest, Memory, MemoryId, MemoryPatch, MemoryStore, Page, Result, Scope, SearchRequest,
-    Selection, StoreStats, Timestamp, UpdateReceipt, WriteToken,
+    Candidates, Cursor, EmbeddingSpace, Error, ForgetReceipt, ForgetRequest, InsertBatch, InsertReceipt, ListRequest,
+    Memory, MemoryId, MemoryPatch, MemoryStore, Page, Result, Scope, SearchRequest, Selection, StoreStats, Timestamp,
+    UpdateReceipt, WriteToken,
 };
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
@@ -17,7 +15,7 @@ use sqlx::types::Json;
 use sqlx::{FromRow as _, Postgres, Row as _};
 use uuid::Uuid;
 
-use crate::batch::{Arrays, stored};
+use crate::batch::stored;
 use crate::error::{damaged, failed};
 use crate::escape::{escape, escape_json};
 use crate::filter::compile;
@@ -26,26 +24,10 @@ use crate::provider::AlloyDbMemoryProvider;
 use crate::rows::{read_embedding, read_memory, whole_micros};
 use crate::statements::Repeat;
 
-/// How long an idempotency key holds.
-const KEY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// How many memories are forgotten in one transaction.
 const FORGOTTEN_AT_ONCE: i32 = 1000;
 /// The parameter of a filter's values, in every statement.
 const ARGUMENTS: &str = "$6";
-
-macro_rules! insert {
-    ($function:literal) => {
-        concat!(
-            "SELECT * FROM orchestra.",
-            $function,
-            "($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, \
-             $24, $25, $26, $27, $28)"
-        )
-    };
-}
-
-const INSERT_ONE: &str = insert!("insert_memory");
-const INSERT_MANY: &str = insert!("insert_memories");
 
 /// The parameters that every function begins with: the scope's parts and the time.
 macro_rules! in_scope {
@@ -57,35 +39,7 @@ macro_rules! in_scope {
 #[async_trait]
 impl MemoryStore for AlloyDbMemoryProvider {
     async fn insert(&self, batch: InsertBatch) -> Result<InsertReceipt> {
-        validate_batch(&batch)?;
-        let mut spaces = Vec::with_capacity(batch.memories.len());
-        for (at, item) in batch.memories.iter().enumerate() {
-            spaces.push(match &item.embedding {
-                None => None,
-                Some(embedding) => {
-                    self.check_dimensions(embedding.space())
-                        .map_err(|error| error.within(&format!("memories[{at}]")))?;
-                    self.space("insert", embedding.space(), true).await?
-                }
-            });
-        }
-        let tenant = batch.memories[0].memory.scope.tenant_name().to_owned();
-        let now = whole_micros(self.now());
-        let is_one = batch.memories.len() == 1;
-        let query = || {
-            let query = sqlx::query(if is_one { INSERT_ONE } else { INSERT_MANY })
-                .bind(&tenant)
-                .bind(now)
-                .bind(batch.idempotency.as_ref().map(|key| escape(&key.key)))
-                .bind(batch.idempotency.as_ref().map(|key| key.body_hash.to_vec()))
-                .bind(now - KEY_LIFETIME);
-            let arrays = Arrays::new(&batch, spaces.clone(), self.inner.config.storage);
-            if is_one { arrays.bind_one(query) } else { arrays.bind(query) }
-        };
-        let repeat = if batch.idempotency.is_some() { Repeat::Harmless } else { Repeat::Harmful };
-        let row = self.inner.statements.row(&self.inner.primary, repeat, query).await;
-        let row = row.map_err(|error| failed("insert", error))?;
-        read_receipt(&row, &self.inner.instance).map_err(|error| damaged("insert", error))
+        self.write(batch).await
     }
 
     async fn get(&self, scope: &Scope, id: MemoryId) -> Result<Option<Arc<Memory>>> {
@@ -350,28 +304,6 @@ impl AlloyDbMemoryProvider {
         let given = format!("{} values, of {space}", space.dimensions);
         Err(Error::invalid("embedding", given, format!("{allowed} values, as the setting vector_dim says")))
     }
-}
-
-fn read_receipt(row: &PgRow, instance: &str) -> sqlx::Result<InsertReceipt> {
-    let ids: Vec<Uuid> = row.try_get("ids")?;
-    let statuses: Vec<i16> = row.try_get("statuses")?;
-    let items = ids.into_iter().zip(statuses).map(|(id, status)| {
-        let status = match status {
-            0 => InsertStatus::Created,
-            1 => InsertStatus::Unchanged,
-            2 => InsertStatus::RefusedForgotten,
-            other => {
-                let source = format!("there is no status {other}").into();
-                return Err(sqlx::Error::ColumnDecode { index: "statuses".into(), source });
-            }
-        };
-        Ok(InsertedItem { id: id.into(), status })
-    });
-    Ok(InsertReceipt {
-        items: items.collect::<sqlx::Result<_>>()?,
-        token: token(instance, row.try_get("token")?),
-        replayed: row.try_get("replayed")?,
-    })
 }
 
 /// A write token: which store, and the transaction that wrote. A read sees the write when its snapshot does, on a replica

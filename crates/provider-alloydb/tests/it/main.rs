@@ -13,3 +13,4 @@ mod migrations;
 mod pooler;
 mod support;
 mod tls;
+mod together;

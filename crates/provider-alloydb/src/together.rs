@@ -1,0 +1,173 @@
+//! Single writes of one tenant that meet. Some are under way at a time; those that come meanwhile wait, and are then written
+//! in one transaction: many callers at once cost a flush to disk and a round trip for many memories, and one caller waits for
+//! nobody.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use memory_core::{Error, InsertReceipt, Result};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::error::{PROVIDER, is_passing};
+use crate::provider::AlloyDbMemoryProvider;
+use crate::write::Write;
+
+/// How many statements of one tenant are under way: while one is flushed to disk, another is prepared.
+const UNDER_WAY: usize = 2;
+/// The most memories of one statement.
+const MOST: usize = 64;
+
+/// The writes of each tenant that has any.
+#[derive(Debug, Default)]
+pub(crate) struct Together(Mutex<HashMap<String, Line>>);
+
+#[derive(Debug, Default)]
+struct Line {
+    under_way: usize,
+    waiting: VecDeque<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    write: Box<Write>,
+    answer: oneshot::Sender<Result<InsertReceipt>>,
+}
+
+enum Place {
+    /// To be written now.
+    First(Box<Write>),
+    /// To be written with others.
+    InLine(oneshot::Receiver<Result<InsertReceipt>>),
+}
+
+impl Together {
+    fn lines(&self) -> MutexGuard<'_, HashMap<String, Line>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, tenant: &str, write: Box<Write>) -> Place {
+        let mut lines = self.lines();
+        if !lines.contains_key(tenant) {
+            lines.insert(tenant.to_owned(), Line::default());
+        }
+        let Some(line) = lines.get_mut(tenant) else { return Place::First(write) };
+        if line.under_way < UNDER_WAY {
+            line.under_way += 1;
+            return Place::First(write);
+        }
+        let (answer, receiver) = oneshot::channel();
+        line.waiting.push_back(Waiting { write, answer });
+        Place::InLine(receiver)
+    }
+
+    /// Those that are written next, no two of them of one id or key. Where nobody waits, one less is under way.
+    fn next(&self, tenant: &str) -> Vec<Waiting> {
+        let mut lines = self.lines();
+        let Some(line) = lines.get_mut(tenant) else { return Vec::new() };
+        let (mut ids, mut keys) = (HashSet::new(), HashSet::new());
+        let mut count = 0;
+        for Waiting { write, .. } in line.waiting.iter().take(MOST) {
+            let is_new =
+                ids.insert(write.item.memory.id) && write.idempotency.as_ref().is_none_or(|key| keys.insert(&*key.key));
+            if !is_new {
+                break;
+            }
+            count += 1;
+        }
+        if count == 0 {
+            line.under_way -= 1;
+            if line.under_way == 0 {
+                lines.remove(tenant);
+            }
+            return Vec::new();
+        }
+        line.waiting.drain(..count).collect()
+    }
+}
+
+/// One of the statements of a tenant that are under way. When it ends, however it ends, those who wait have their turn.
+struct Turn {
+    provider: AlloyDbMemoryProvider,
+    tenant: String,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        loop {
+            let waiting = self.provider.inner.together.next(&self.tenant);
+            if waiting.is_empty() {
+                return;
+            }
+            // Without a runtime those who wait are gone too.
+            if let Ok(runtime) = Handle::try_current() {
+                let turn = Self { provider: self.provider.clone(), tenant: self.tenant.clone() };
+                runtime.spawn(turn.write(waiting));
+                return;
+            }
+        }
+    }
+}
+
+impl Turn {
+    async fn write(self, waiting: Vec<Waiting>) {
+        if waiting.len() > 1 {
+            let writes: Vec<&Write> = waiting.iter().map(|waiting| &*waiting.write).collect();
+            match self.provider.write_together(&writes).await {
+                Ok(Some(receipts)) => {
+                    for (waiting, receipt) in waiting.into_iter().zip(receipts) {
+                        waiting.answer(Ok(receipt));
+                    }
+                    return;
+                }
+                // Each would wait for the same server again.
+                Err(error) if is_passing(&error) => {
+                    let error = Arc::new(error);
+                    for waiting in waiting {
+                        let source = Box::new(error.clone());
+                        waiting.answer(Err(Error::Backend {
+                            provider: PROVIDER,
+                            operation: "insert",
+                            retryable: true,
+                            source,
+                        }));
+                    }
+                    return;
+                }
+                // One of them is not simple, or is wrong.
+                Ok(None) | Err(_) => {}
+            }
+        }
+        for waiting in waiting {
+            let provider = self.provider.clone();
+            tokio::spawn(async move {
+                let answer = provider.write_alone(&waiting.write).await;
+                waiting.answer(answer);
+            });
+        }
+    }
+}
+
+impl Waiting {
+    fn answer(self, answer: Result<InsertReceipt>) {
+        // Who does not wait any more has given up the answer, not the write.
+        let _ = self.answer.send(answer);
+    }
+}
+
+impl AlloyDbMemoryProvider {
+    /// Writes one memory: at once, or with others when it is their turn.
+    pub(crate) async fn write_in_turn(&self, write: Write) -> Result<InsertReceipt> {
+        let tenant = write.item.memory.scope.tenant_name().to_owned();
+        match self.inner.together.enter(&tenant, Box::new(write)) {
+            Place::First(write) => {
+                let _turn = Turn { provider: self.clone(), tenant };
+                self.write_alone(&write).await
+            }
+            Place::InLine(answer) => answer.await.unwrap_or_else(|_| {
+                let source = "the runtime was shut down before the write had its turn".into();
+                Err(Error::Backend { provider: PROVIDER, operation: "insert", retryable: true, source })
+            }),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+-- Writes new memories of one tenant that several callers wrote at the same time, each as `insert_memory` would write it by
+-- itself: one round trip and one transaction for all of them. It gives the transaction.
+--
+-- Where one of them is not simple, nothing is written and nothing is given, as there; each is then written by itself. The
+-- arrays are as of `insert_memories`, with a key and a hash of the body, or NULL, for each memory; no id and no key is in them
+-- twice.
+CREATE FUNCTION orchestra.insert_separate_memories(
+    p_tenant text,
+    p_now timestamptz,
+    p_key text[],
+    p_body_hash bytea[],
+    p_id uuid[],
+    p_user_id text[],
+    p_agent_id text[],
+    p_session_id text[],
+    p_version bigint[],
+    p_kind text[],
+    p_text text[],
+    p_actor text[],
+    p_metadata jsonb[],
+    p_importance real[],
+    p_writer text[],
+    p_path text[],
+    p_evidence text[],
+    p_valid_from timestamptz[],
+    p_valid_to timestamptz[],
+    p_recorded_at timestamptz[],
+    p_expires_at timestamptz[],
+    p_content_hash bytea[],
+    p_words text[],
+    p_length int[],
+    p_space smallint[],
+    p_embedding vector[],
+    p_embedding_half halfvec[]
+) RETURNS text
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_token text := pg_current_xact_id();
+    v_has_keys boolean := array_remove(p_key, NULL) <> '{}';
+    v_session bigint[];
+BEGIN
+    PERFORM set_config('orchestra.tenant', p_tenant, true), set_config('plan_cache_mode', 'force_generic_plan', true),
+        set_config('enable_seqscan', 'off', true),
+        pg_advisory_xact_lock_shared(hashtextextended('orchestra:' || p_tenant, 0));
+    IF EXISTS (SELECT FROM orchestra.tombstones t WHERE t.tenant = p_tenant AND t.id = ANY (p_id))
+        OR (v_has_keys AND EXISTS (
+            SELECT FROM orchestra.idempotency_keys k WHERE k.tenant = p_tenant AND k.key = ANY (p_key)
+        )) THEN
+        RETURN NULL;
+    END IF;
+    IF array_remove(p_session_id, NULL) <> '{}' THEN
+        v_session := ARRAY(
+            SELECT (
+                SELECT s.session FROM orchestra.sessions s
+                WHERE s.tenant = p_tenant AND s.session_id = i.session_id
+                    AND s.user_id IS NOT DISTINCT FROM i.user_id AND s.agent_id IS NOT DISTINCT FROM i.agent_id
+            )
+            FROM unnest(p_user_id, p_agent_id, p_session_id) WITH ORDINALITY AS i(user_id, agent_id, session_id, at)
+            ORDER BY i.at
+        );
+        IF cardinality(array_remove(v_session, NULL)) < cardinality(array_remove(p_session_id, NULL)) THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    IF v_has_keys THEN
+        INSERT INTO orchestra.idempotency_keys (tenant, key, body_hash, receipt, created_at)
+        SELECT p_tenant, i.key, i.body_hash, orchestra.receipt_of_created(i.id, v_token), p_now
+        FROM unnest(p_key, p_body_hash, p_id) AS i(key, body_hash, id)
+        WHERE i.key IS NOT NULL;
+    END IF;
+    INSERT INTO orchestra.memories (
+        id, tenant, user_id, agent_id, session_id, session, version, kind, text, actor, metadata, importance, writer,
+        path, evidence, valid_from, valid_to, recorded_at, expires_at, content_hash, words, length, space, embedding,
+        embedding_half
+    )
+    SELECT
+        i.id, p_tenant, i.user_id, i.agent_id, i.session_id, i.session, i.version, i.kind, i.text, i.actor, i.metadata,
+        i.importance, i.writer, i.path, i.evidence::uuid[], i.valid_from, i.valid_to, i.recorded_at, i.expires_at,
+        i.content_hash, i.words::tsvector, i.length, i.space, i.embedding, i.embedding_half
+    FROM unnest(
+        p_id, p_user_id, p_agent_id, p_session_id, v_session, p_version, p_kind, p_text, p_actor, p_metadata,
+        p_importance, p_writer, p_path, p_evidence, p_valid_from, p_valid_to, p_recorded_at, p_expires_at,
+        p_content_hash, p_words, p_length, p_space, p_embedding, p_embedding_half
+    ) WITH ORDINALITY AS i(
+        id, user_id, agent_id, session_id, session, version, kind, text, actor, metadata, importance, writer, path,
+        evidence, valid_from, valid_to, recorded_at, expires_at, content_hash, words, length, space, embedding,
+        embedding_half, at
+    )
+    ORDER BY i.at;
+    INSERT INTO orchestra.outbox (tenant, event, memories, occurred_at) VALUES (p_tenant, 'inserted', p_id, p_now);
+    RETURN v_token;
+END
+$$;

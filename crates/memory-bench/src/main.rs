@@ -5,6 +5,7 @@
 
 mod cache;
 mod corpus;
+mod cpu;
 mod embed;
 mod locomo;
 mod models;

@@ -13,10 +13,12 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 use memory_testkit::services::{self, Service};
 use provider_alloydb::IndexKind;
+use tokio::task::JoinSet;
 
 use self::database::{Database, Size};
 use self::goals::Goals;
-use crate::report::Report;
+use crate::cpu;
+use crate::report::{Report, Times, micros};
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -80,12 +82,12 @@ pub async fn run(args: &Args) -> Result<Report> {
         };
         let mut database = Database::make(&server.url(), size, args.index).await?;
         let runs = |part| args.only.contains(&part);
-        load::run(&database, runs(Part::Load), &mut report, &mut goals).await?;
+        load::run(&mut database, runs(Part::Load), &mut report, &mut goals).await?;
         if runs(Part::Write) {
             write::run(&database, &args.concurrency, rounds, &mut report, &mut goals).await?;
         }
-        if runs(Part::Search) || runs(Part::Plain) {
-            index::run(&mut database, &mut report).await?;
+        if runs(Part::Load) || runs(Part::Search) || runs(Part::Plain) {
+            index::run(&mut database, &mut report, &mut goals).await?;
         }
         if runs(Part::Search) {
             search::run(&database, &args.concurrency, rounds, &mut report, &mut goals).await?;
@@ -106,4 +108,50 @@ pub struct Rounds {
     pub count: usize,
     /// How long every row has its turn in each.
     pub time: std::time::Duration,
+}
+
+/// What the calls of a row took.
+#[derive(Debug, Default)]
+struct Taken {
+    /// Each call.
+    times: Vec<std::time::Duration>,
+    /// Calls per second, a value for each round.
+    rates: Vec<f64>,
+    /// Seconds of processor time, of Postgres and of this process.
+    server_cpu: f64,
+    client_cpu: f64,
+}
+
+impl Taken {
+    /// The names of the last columns of a row.
+    const COLUMNS: [&str; 7] = ["p50", "p95", "p99", "per s", "of its floor", "CPU µs, Postgres", "CPU µs, client"];
+
+    /// Adds a round: runs the tasks to their end.
+    async fn add(&mut self, database: &Database, mut running: JoinSet<Result<Vec<std::time::Duration>>>) -> Result<()> {
+        let started = std::time::Instant::now();
+        let (server, client) = (cpu::of_postgres(database.postmaster), cpu::client());
+        let before = self.times.len();
+        while let Some(done) = running.join_next().await {
+            self.times.extend(done??);
+        }
+        self.rates.push((self.times.len() - before) as f64 / started.elapsed().as_secs_f64());
+        self.server_cpu += cpu::of_postgres(database.postmaster) - server;
+        self.client_cpu += cpu::client() - client;
+        Ok(())
+    }
+
+    /// The values of the last columns.
+    fn columns(&self, ratio: Option<f64>) -> [String; 7] {
+        let calls = self.times.len().max(1) as f64;
+        let times = Times::from_times(self.times.clone());
+        [
+            micros(times.p50()),
+            micros(times.percentile(0.95)),
+            micros(times.percentile(0.99)),
+            format!("{:.0}", self.rates.iter().sum::<f64>() / self.rates.len().max(1) as f64),
+            ratio.map_or(String::new(), |ratio| format!("{ratio:.2}")),
+            format!("{:.0}", self.server_cpu / calls * 1e6),
+            format!("{:.0}", self.client_cpu / calls * 1e6),
+        ]
+    }
 }

@@ -275,15 +275,6 @@ impl Bench {
     }
 }
 
-/// Seconds of processor time that this process has used; 0 where the system does not tell.
-pub fn client_cpu() -> f64 {
-    const TICKS_A_SECOND: f64 = 100.0;
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // After the name, which may hold spaces: state is the first, user and system ticks are the 12th and 13th.
-    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
-    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS_A_SECOND
-}
-
 fn prompt(at: usize) -> String {
     format!("How do I reset password number {at}?")
 }

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use memory_testkit::services::{self, Service};
 
-use super::calls::{Bench, Call, client_cpu};
+use super::calls::{Bench, Call};
 use super::goals::Goals;
 use super::mixed;
+use crate::cpu;
 use crate::report::{Bar, Report, Table, Times, median_ratio, micros};
 
 /// What to measure.
@@ -133,7 +134,7 @@ async fn measure(bench: &Arc<Bench>, args: &Args, rounds: Rounds) -> Result<Rows
         });
         for &concurrency in &args.concurrency {
             for &call in &calls {
-                let (server_before, client_before) = (bench.server_cpu().await?, client_cpu());
+                let (server_before, client_before) = (bench.server_cpu().await?, cpu::client());
                 let started = Instant::now();
                 // One at a time makes the fewest calls, so what else the machine does weighs most there.
                 let time = if concurrency == 1 { rounds.time * 4 } else { rounds.time };
@@ -144,7 +145,7 @@ async fn measure(bench: &Arc<Bench>, args: &Args, rounds: Rounds) -> Result<Rows
                 row.rates.push(times.len() as f64 / took.as_secs_f64());
                 row.times.extend(times.into_iter().map(|(_, time)| time));
                 row.server_cpu += bench.server_cpu().await? - server_before;
-                row.client_cpu += client_cpu() - client_before;
+                row.client_cpu += cpu::client() - client_before;
             }
         }
     }

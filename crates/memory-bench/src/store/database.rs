@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use memory_core::{EmbeddedMemory, Embedding, EmbeddingSpace, Scope};
@@ -12,6 +13,7 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::corpus;
+use crate::cpu;
 use crate::topics::Topics;
 
 pub const TENANT: &str = "bench";
@@ -48,6 +50,10 @@ pub struct Database {
     /// Connections as the owner, whom row-level security does not hold.
     pub owner: PgPool,
     pub config: AlloyDbConfig,
+    /// The server's first process.
+    pub postmaster: u32,
+    /// How long loading took, without what was compared with it.
+    pub loading: Duration,
     pub topics: Topics,
     texts: Vec<String>,
 }
@@ -63,6 +69,8 @@ impl Database {
     pub async fn make(url: &str, size: Size, index: IndexKind) -> Result<Self> {
         let mut connection = PgConnection::connect(url).await?;
         MIGRATOR.run_direct(None, &mut connection, false).await?;
+        let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
+        let postmaster = cpu::parent(backend.cast_unsigned()).unwrap_or_default();
         connection.close().await?;
         let mut config = AlloyDbConfig::from_url(url)?;
         config.role = Some("orchestra_app".into());
@@ -77,7 +85,7 @@ impl Database {
         let space = Arc::new(EmbeddingSpace::new("bench", "1", size.dimensions)?);
         let topics = Topics::new(&space)?;
         let texts = corpus::sentences(TEXTS, 11);
-        Ok(Self { size, provider, raw, owner, config, topics, texts })
+        Ok(Self { size, provider, raw, owner, config, postmaster, loading: Duration::ZERO, topics, texts })
     }
 
     pub async fn close(self) {

@@ -14,13 +14,14 @@ use super::goals::Goals;
 use crate::report::{Report, Table};
 
 /// How many memories are written in one statement.
-const BATCH: usize = 1_000;
+pub const BATCH: usize = 1_000;
 /// How many blocks of a batch are compared; the rest is loaded without comparison.
 const COMPARED: usize = 20;
 
 /// Loads the database. The comparison is left out where it is not asked for.
-pub async fn run(database: &Database, compare: bool, report: &mut Report, goals: &mut Goals) -> Result<()> {
+pub async fn run(database: &mut Database, compare: bool, report: &mut Report, goals: &mut Goals) -> Result<()> {
     let (mut ours, mut copy) = (Duration::ZERO, Duration::ZERO);
+    let mut loading = Duration::ZERO;
     let (mut compared, mut ratios) = (0, Vec::new());
     if compare {
         database.owner.execute("CREATE TABLE orchestra.copied (LIKE orchestra.memories INCLUDING ALL)").await?;
@@ -36,6 +37,7 @@ pub async fn run(database: &Database, compare: bool, report: &mut Report, goals:
         let begun = Instant::now();
         database.provider.insert(InsertBatch { memories, idempotency: None }).await?;
         let took = begun.elapsed();
+        loading += took;
         if let Some(copied) = copied {
             let begun = Instant::now();
             let mut target = database.owner.copy_in_raw(COPY).await?;
@@ -53,6 +55,7 @@ pub async fn run(database: &Database, compare: bool, report: &mut Report, goals:
     // As autovacuum does a little later: searches are planned with what is known of the rows.
     database.owner.execute("VACUUM (ANALYZE) orchestra.memories").await?;
     let took = started.elapsed();
+    database.loading = loading;
     let (rows, dimensions) = (database.size.rows, database.size.dimensions);
     report.note(format!(
         "{rows} memories of {dimensions} dimensions were loaded and analysed in {:.0} s",

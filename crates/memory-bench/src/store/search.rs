@@ -13,9 +13,9 @@ use sqlx::PgPool;
 use sqlx::types::Json;
 use tokio::task::JoinSet;
 
-use super::Rounds;
 use super::database::{Database, Searched, id_of};
 use super::goals::Goals;
+use super::{Rounds, Taken};
 use crate::report::{Report, Table, Times, median_ratio, micros};
 
 /// How many nearest are compared.
@@ -142,9 +142,6 @@ impl Kind {
     }
 }
 
-/// Each call's time, and the calls per second of each round.
-type Taken = (Vec<Duration>, Vec<f64>);
-
 async fn times(
     database: &Database,
     concurrency: &[usize],
@@ -186,38 +183,25 @@ async fn times(
                             rows_of(searched, database),
                         ));
                     }
-                    let (times, rates) = rows.entry((place, tasks, kind)).or_default();
-                    let before = times.len();
-                    while let Some(done) = running.join_next().await {
-                        times.extend(done??);
-                    }
-                    rates.push((times.len() - before) as f64 / started.elapsed().as_secs_f64());
+                    rows.entry((place, tasks, kind)).or_default().add(database, running).await?;
                 }
             }
         }
     }
     let title = format!("searches of {} memories of {} dimensions", database.size.rows, database.size.dimensions);
-    let mut table = Table::new(title, &["", "scope", "at once", "p50", "p95", "p99", "per s", "of its floor"]);
-    for (&(place, tasks, kind), (times, rates)) in &rows {
-        let floor = &rows[&(place, tasks, Kind::Floor)].1;
-        let ratio = (kind == Kind::Vector).then(|| median_ratio(rates, floor));
-        let times = Times::from_times(times.clone());
+    let mut table = Table::new(title, &[&["", "scope", "at once"][..], &Taken::COLUMNS].concat());
+    for (&(place, tasks, kind), taken) in &rows {
+        let floor = &rows[&(place, tasks, Kind::Floor)].rates;
+        let ratio = (kind == Kind::Vector).then(|| median_ratio(&taken.rates, floor));
         if let Some(ratio) = ratio {
             goals.search.note(ratio);
             if tasks == 1 {
-                goals.p99 = goals.p99.max(Some(times.percentile(0.99)));
+                let p99 = Times::from_times(taken.times.clone()).percentile(0.99);
+                goals.p99 = goals.p99.max(Some(p99));
             }
         }
-        table.row([
-            kind.name().to_owned(),
-            searched[place].name.to_owned(),
-            tasks.to_string(),
-            micros(times.p50()),
-            micros(times.percentile(0.95)),
-            micros(times.percentile(0.99)),
-            format!("{:.0}", rates.iter().sum::<f64>() / rates.len() as f64),
-            ratio.map_or(String::new(), |ratio| format!("{ratio:.2}")),
-        ]);
+        let first = [kind.name().to_owned(), searched[place].name.to_owned(), tasks.to_string()];
+        table.row(first.into_iter().chain(taken.columns(ratio)));
     }
     report.table(table);
     Ok(())

@@ -10,10 +10,10 @@ use memory_core::{IdempotencyKey, InsertBatch, MemoryStore as _, text};
 use pgvector::Vector;
 use tokio::task::JoinSet;
 
-use super::Rounds;
 use super::database::Database;
 use super::goals::Goals;
-use crate::report::{Report, Table, Times, median_ratio, micros};
+use super::{Rounds, Taken};
+use crate::report::{Report, Table, median_ratio};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
@@ -47,7 +47,7 @@ pub async fn run(
     goals: &mut Goals,
 ) -> Result<()> {
     let next = Arc::new(AtomicUsize::new(1 << 40));
-    let mut rows: BTreeMap<(usize, Kind), (Vec<Duration>, Vec<f64>)> = BTreeMap::new();
+    let mut rows: BTreeMap<(usize, Kind), Taken> = BTreeMap::new();
     for round in 0..rounds.count {
         for &tasks in concurrency {
             let time = if tasks == 1 { rounds.time * 4 } else { rounds.time };
@@ -60,33 +60,20 @@ pub async fn run(
                     let write = writes(database, kind, next.clone(), started, time);
                     running.spawn(write);
                 }
-                let (times, rates) = rows.entry((tasks, kind)).or_default();
-                let before = times.len();
-                while let Some(done) = running.join_next().await {
-                    times.extend(done??);
-                }
-                rates.push((times.len() - before) as f64 / started.elapsed().as_secs_f64());
+                rows.entry((tasks, kind)).or_default().add(database, running).await?;
             }
         }
     }
     let title = format!("durable writes, one memory of {} dimensions each", database.size.dimensions);
-    let mut table = Table::new(title, &["", "at once", "p50", "p95", "p99", "per s", "of its floor"]);
-    for (&(tasks, kind), (times, rates)) in &rows {
-        let floor = &rows[&(tasks, Kind::Insert)].1;
-        let ratio = (kind != Kind::Insert).then(|| median_ratio(rates, floor));
-        if let Some(ratio) = ratio {
-            goals.write.note(ratio);
+    let mut table = Table::new(title, &[&["", "at once"][..], &Taken::COLUMNS].concat());
+    for (&(tasks, kind), taken) in &rows {
+        let ratio = (kind != Kind::Insert).then(|| median_ratio(&taken.rates, &rows[&(tasks, Kind::Insert)].rates));
+        match kind {
+            Kind::Insert => {}
+            Kind::Ours => goals.write.note(ratio.unwrap_or_default()),
+            Kind::OursWithKey => goals.write_with_key.note(ratio.unwrap_or_default()),
         }
-        let times = Times::from_times(times.clone());
-        table.row([
-            kind.name().to_owned(),
-            tasks.to_string(),
-            micros(times.p50()),
-            micros(times.percentile(0.95)),
-            micros(times.percentile(0.99)),
-            format!("{:.0}", rates.iter().sum::<f64>() / rates.len() as f64),
-            ratio.map_or(String::new(), |ratio| format!("{ratio:.2}")),
-        ]);
+        table.row([kind.name().to_owned(), tasks.to_string()].into_iter().chain(taken.columns(ratio)));
     }
     report.table(table);
     Ok(())

@@ -45,7 +45,6 @@ CREATE INDEX memories_by_agent ON orchestra.memories (tenant, agent_id, ordinal)
 CREATE INDEX memories_by_session_id ON orchestra.memories (tenant, session_id, ordinal) WHERE session_id IS NOT NULL;
 CREATE INDEX memories_by_session ON orchestra.memories (session, ordinal) WHERE session IS NOT NULL;
 CREATE INDEX memories_by_expiry ON orchestra.memories (expires_at) WHERE expires_at IS NOT NULL;
--- What was derived from others. Row-level security keeps an index of the evidence itself from being asked: its operators are
--- not leakproof.
-CREATE INDEX memories_derived ON orchestra.memories (tenant, ordinal) WHERE evidence <> '{}';
+-- What was derived from a memory, to forget it too: see rows_with_derived. Those that name no evidence are not in it.
+CREATE INDEX memories_by_evidence ON orchestra.memories USING gin (evidence) WITH (fastupdate = off) WHERE evidence <> '{}';
 CREATE INDEX memories_by_words ON orchestra.memories USING gin (tenant, words);

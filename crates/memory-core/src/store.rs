@@ -25,6 +25,7 @@ use crate::{EmbeddedMemory, Embedding, Error, Filter, Memory, MemoryId, Metadata
 ///   derived from a forgotten source is not taken in.
 /// - A batch is atomic: a reader sees all of it or nothing.
 /// - An expired memory is neither searched, listed nor got.
+/// - `a_receipt_counts_what_went`: the receipt of forgetting counts all that went, and a dry run counts the same.
 #[async_trait]
 pub trait MemoryStore: fmt::Debug + Send + Sync {
     /// Writes a batch, all or nothing, in the order given.
@@ -51,6 +52,9 @@ pub trait MemoryStore: fmt::Debug + Send + Sync {
 
     /// Forgets memories for good: they, their history and what was derived from them are removed and leave tombstones.
     /// Forgetting what is not there is not an error.
+    ///
+    /// A provider may forget a large selection in parts, each with what was derived from it: a call that fails may have
+    /// forgotten some of them for good, and the same call again forgets the rest.
     async fn forget(&self, request: &ForgetRequest) -> Result<ForgetReceipt>;
 
     /// A page of memories, in the order in which they were first written.
@@ -213,12 +217,18 @@ pub enum Selection {
 }
 
 /// What was forgotten.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForgetReceipt {
     /// The memories that were selected and are gone, or would be in a dry run.
     pub forgotten: Vec<MemoryId>,
     /// The memories that went with them because they were derived from them.
     pub derived: Vec<MemoryId>,
+    /// Former versions of all these, which went with them.
+    pub former_versions: u64,
+    /// How many of all these had a vector.
+    pub embeddings: u64,
+    /// Sessions of which the last turn went.
+    pub sessions: u64,
     /// Semantic cache entries that were invalidated because their answer used one of them.
     pub cache_entries: u64,
     /// Whether nothing was changed.

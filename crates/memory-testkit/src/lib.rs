@@ -111,6 +111,7 @@ macro_rules! store_suite {
             an_id_is_written_once, an_expired_memory_is_gone, an_update_keeps_its_history,
             a_stale_update_is_refused, search_agrees_with_a_full_comparison, words_are_weighed_within_the_scope,
             a_lexical_match_brings_its_neighbours, a_turn_knows_the_turn_before, pages_hold_every_memory_once, a_dry_run_changes_nothing,
+            a_receipt_counts_what_went,
             bad_batches_are_refused, hostile_text_is_only_text
         );
     };

@@ -15,8 +15,8 @@ use memory_core::{
 };
 
 pub use forgetting::{
-    a_dry_run_changes_nothing, forgetting_reaches_what_was_derived, forgotten_stays_forgotten,
-    what_is_derived_from_the_forgotten_is_refused,
+    a_dry_run_changes_nothing, a_receipt_counts_what_went, forgetting_reaches_what_was_derived,
+    forgotten_stays_forgotten, what_is_derived_from_the_forgotten_is_refused,
 };
 pub use listing::{a_turn_knows_the_turn_before, pages_hold_every_memory_once};
 pub use scope::{a_narrower_scope_sees_only_its_own, hostile_text_is_only_text, tenant_from_identity};

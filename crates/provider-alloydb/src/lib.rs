@@ -42,6 +42,7 @@ mod credentials;
 mod error;
 pub mod escape;
 pub mod filter;
+mod forget;
 pub mod index;
 mod lexical;
 mod migrations;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use memory_core::{
     Candidates, Cursor, EmbeddingSpace, Error, ForgetReceipt, ForgetRequest, InsertBatch, InsertReceipt, ListRequest,
-    Memory, MemoryId, MemoryPatch, MemoryStore, Page, Result, Scope, SearchRequest, Selection, StoreStats, Timestamp,
+    Memory, MemoryId, MemoryPatch, MemoryStore, Page, Result, Scope, SearchRequest, StoreStats, Timestamp,
     UpdateReceipt, WriteToken,
 };
 use sqlx::postgres::{PgArguments, PgRow};
@@ -24,10 +24,8 @@ use crate::provider::AlloyDbMemoryProvider;
 use crate::rows::{read_embedding, read_memory, whole_micros};
 use crate::statements::Repeat;
 
-/// How many memories are forgotten in one transaction.
-const FORGOTTEN_AT_ONCE: i32 = 1000;
 /// The parameter of a filter's values, in every statement.
-const ARGUMENTS: &str = "$6";
+pub(crate) const ARGUMENTS: &str = "$6";
 
 /// The parameters that every function begins with: the scope's parts and the time.
 macro_rules! in_scope {
@@ -35,6 +33,7 @@ macro_rules! in_scope {
         concat!("SELECT * FROM orchestra.", $function, "($1, $2, $3, $4, $5", $rest, ")")
     };
 }
+pub(crate) use in_scope;
 
 #[async_trait]
 impl MemoryStore for AlloyDbMemoryProvider {
@@ -78,56 +77,7 @@ impl MemoryStore for AlloyDbMemoryProvider {
     }
 
     async fn forget(&self, request: &ForgetRequest) -> Result<ForgetReceipt> {
-        let (ids, filter) = match &request.selection {
-            Selection::All => (None, None),
-            Selection::Ids(ids) => (Some(ids.iter().map(|id| id.as_uuid()).collect::<Vec<_>>()), None),
-            Selection::Matching(filter) => (None, Some(compile(filter, ARGUMENTS))),
-        };
-        let mut receipt = ForgetReceipt {
-            forgotten: Vec::new(),
-            derived: Vec::new(),
-            cache_entries: 0,
-            dry_run: request.dry_run,
-            token: None,
-        };
-        let mut after: Option<i64> = None;
-        loop {
-            let statement = in_scope!("forget_memories", ", $6, $7, $8, $9, $10, $11");
-            let query = || {
-                self.scoped(statement, &request.scope)
-                    .bind(&ids)
-                    .bind(filter.as_ref().map(|filter| &*filter.sql))
-                    .bind(filter.as_ref().map(|filter| Json(&filter.arguments)))
-                    .bind(FORGOTTEN_AT_ONCE)
-                    .bind(request.dry_run)
-                    .bind(after)
-            };
-            // A second one would not find what the first has forgotten, and not tell it.
-            let repeat = if request.dry_run { Repeat::Harmless } else { Repeat::Harmful };
-            let row = self.inner.statements.row(&self.inner.primary, repeat, query).await;
-            let row = row.map_err(|error| failed("forget", error))?;
-            let read = |error| damaged("forget", error);
-            let taken = |name: &str| row.try_get::<Vec<Uuid>, _>(name).map_err(read);
-            receipt.forgotten.extend(taken("forgotten")?.into_iter().map(MemoryId::from));
-            receipt.derived.extend(taken("derived")?.into_iter().map(MemoryId::from));
-            if let Some(transaction) = row.try_get::<Option<String>, _>("token").map_err(read)? {
-                receipt.token = Some(token(&self.inner.instance, &transaction));
-            }
-            if !row.try_get::<bool, _>("more").map_err(read)? {
-                break;
-            }
-            if request.dry_run {
-                after = row.try_get("last").map_err(read)?;
-            }
-        }
-        if request.dry_run {
-            // What was derived was found anew from each part.
-            receipt.forgotten = each_once(receipt.forgotten);
-            receipt.derived = each_once(receipt.derived);
-        } else {
-            self.inner.scopes.forget(request.scope.tenant_name());
-        }
-        Ok(receipt)
+        self.forget_selection(request).await
     }
 
     async fn list(&self, request: &ListRequest) -> Result<Page> {
@@ -310,10 +260,4 @@ impl AlloyDbMemoryProvider {
 /// as on the primary.
 pub(crate) fn token(instance: &str, transaction: &str) -> WriteToken {
     WriteToken(format!("{instance}:{transaction}"))
-}
-
-fn each_once(mut ids: Vec<MemoryId>) -> Vec<MemoryId> {
-    let mut seen = std::collections::HashSet::with_capacity(ids.len());
-    ids.retain(|id| seen.insert(*id));
-    ids
 }

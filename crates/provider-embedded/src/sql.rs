@@ -84,6 +84,17 @@ pub(crate) const READ_DOOMED_OF_ALL: &str =
     "SELECT m.id, m.tenant, m.user FROM temp.doomed d JOIN memory m ON m.id = d.id ORDER BY m.position";
 pub(crate) const READ_DOOMED: &str =
     "SELECT m.id, m.user, d.derived FROM temp.doomed d JOIN memory m ON m.id = d.id ORDER BY m.position";
+/// Vectors, former versions, and sessions of which no turn would be left.
+pub(crate) const COUNT_DOOMED: &str = "\
+    SELECT COUNT(vector), \
+        (SELECT COUNT(*) FROM memory_history WHERE id IN (SELECT id FROM temp.doomed)), \
+        (SELECT COUNT(*) FROM ( \
+            SELECT DISTINCT tenant, session, user, agent FROM memory \
+            WHERE id IN (SELECT id FROM temp.doomed) AND session IS NOT NULL) s \
+        WHERE NOT EXISTS (SELECT 1 FROM memory m \
+            WHERE m.tenant = s.tenant AND m.session = s.session AND m.user IS s.user AND m.agent IS s.agent \
+                AND m.id NOT IN (SELECT id FROM temp.doomed))) \
+    FROM memory WHERE id IN (SELECT id FROM temp.doomed)";
 pub(crate) const BURY: &str = "\
     INSERT INTO tombstone (id, tenant, user, agent, session, forgotten_at) \
     SELECT id, tenant, user, agent, session, ? FROM memory WHERE id IN (SELECT id FROM temp.doomed)";

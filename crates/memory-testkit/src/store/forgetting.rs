@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use memory_core::{
-    Clock as _, Error, Filter, ForgetRequest, InsertStatus, Memory, MemoryId, Origin, Selection, Writer,
+    Clock as _, Error, Filter, ForgetRequest, InsertStatus, Memory, MemoryId, MemoryPatch, Origin, Scope, Selection,
+    Writer,
 };
 use serde_json::json;
 
@@ -118,4 +119,44 @@ pub async fn a_dry_run_changes_nothing(fixture: &dyn StoreFixture) {
         Selection::Matching(Filter::from_json(&json!({"text": {"in": ["a", "c"]}})).expect("a valid filter"));
     assert_eq!(store.forget(&request).await.expect("forget").forgotten.len(), 2);
     assert_eq!(list_ids(&*store, &scope).await, BTreeSet::from([memories[1].id]));
+}
+
+/// The receipt counts former versions, vectors and sessions, of what was derived too, and a dry run counts the same.
+pub async fn a_receipt_counts_what_went(fixture: &dyn StoreFixture) {
+    let store = fixture.open().await;
+    let (monday, tuesday) = (make::session("acme", "ann", "monday"), make::session("acme", "ann", "tuesday"));
+    let now = fixture.clock().now();
+    let turns = ["Ann has a cat", "It is called Tom"].map(|text| make::memory(&monday, text, now));
+    let left = make::memory(&tuesday, "Ann has a garden", now);
+    let elsewhere = make::memory(&make::session("acme", "bob", "monday"), "Bob has a dog", now);
+    // What was derived reaches over the scope's edge.
+    let derived = Memory { evidence: vec![turns[0].id], ..make::memory(&tuesday, "Ann keeps a cat", now) };
+    let alone =
+        Memory { evidence: vec![derived.id], ..make::memory(&make::session("acme", "bob", "friday"), "Cats", now) };
+    let mut batch = make::batch(turns.iter().chain([&left, &derived, &alone, &elsewhere]).cloned());
+    for (seed, item) in batch.memories.iter_mut().enumerate().take(4) {
+        item.embedding = Some(make::embedding(&fixture.space(), seed as u64));
+    }
+    insert(&*store, batch).await;
+    for importance in [0.1, 0.2] {
+        let patch = MemoryPatch { importance: Some(importance), ..MemoryPatch::default() };
+        store.update(&tuesday, derived.id, patch.clone()).await.expect("update");
+        store.update(&tuesday, left.id, patch).await.expect("update");
+    }
+    let patch = MemoryPatch { importance: Some(0.3), ..MemoryPatch::default() };
+    store.update(&monday, turns[1].id, patch).await.expect("update");
+
+    let counts = async |scope: &Scope, dry_run: bool| {
+        let request = ForgetRequest { scope: scope.clone(), selection: Selection::All, dry_run };
+        let receipt = store.forget(&request).await.expect("forget");
+        let gone = (receipt.forgotten.len(), receipt.derived.len());
+        (gone, receipt.former_versions, receipt.embeddings, receipt.sessions)
+    };
+    // Ann's monday goes, and with it the two that were derived: Bob's friday, and of her tuesday but one of two turns.
+    let expected = ((2, 2), 3, 3, 2);
+    assert_eq!(counts(&monday, true).await, expected);
+    assert_eq!(counts(&monday, false).await, expected);
+    assert_eq!(counts(&monday, false).await, ((0, 0), 0, 0, 0), "they are gone");
+    assert_eq!(counts(&make::user("acme", "ann"), true).await, ((1, 0), 2, 1, 1));
+    assert_eq!(counts(&make::user("acme", "ann"), false).await, ((1, 0), 2, 1, 1));
 }

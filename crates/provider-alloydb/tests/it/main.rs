@@ -5,6 +5,7 @@ mod concurrency;
 mod contract;
 mod credentials;
 mod durability;
+mod erasure;
 mod filter;
 mod index;
 mod isolation;

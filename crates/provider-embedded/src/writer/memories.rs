@@ -231,6 +231,9 @@ impl Transaction<'_> {
             users.push((id, get::<Option<String>>(row, 1).map_err(read)?));
             if get::<bool>(row, 2).map_err(read)? { derived.push(id) } else { forgotten.push(id) }
         }
+        let counts = sqlx::query(sql::COUNT_DOOMED).fetch_one(&mut *self.connection).await.map_err(read)?;
+        let count = |at| get::<i64>(&counts, at).map(i64::cast_unsigned).map_err(read);
+        let (embeddings, former_versions, sessions) = (count(0)?, count(1)?, count(2)?);
         if !rows.is_empty() {
             self.progress.sequence += 1;
             self.execute("forget", sqlx::query(sql::BURY).bind(micros(self.now))).await?;
@@ -244,7 +247,16 @@ impl Transaction<'_> {
             self.changed(tenant, user.as_deref(), Change::Forget(id));
         }
         let token = (!request.dry_run).then(|| self.progress.token());
-        Ok(ForgetReceipt { forgotten, derived, cache_entries, dry_run: request.dry_run, token })
+        Ok(ForgetReceipt {
+            forgotten,
+            derived,
+            former_versions,
+            embeddings,
+            sessions,
+            cache_entries,
+            dry_run: request.dry_run,
+            token,
+        })
     }
 
     /// Takes expired memories out of the file, a bounded number at a time, and gives how many it took.

@@ -4,7 +4,7 @@ CREATE TABLE orchestra.outbox (
     sequence bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     tenant text NOT NULL,
     transaction xid8 NOT NULL DEFAULT pg_current_xact_id(),
-    -- 'inserted', 'updated' or 'forgotten'. No CHECK: it would be parsed anew in each write.
+    -- 'inserted', 'updated', 'forgotten' or 'expired'. No CHECK: it would be parsed anew in each write.
     event text NOT NULL,
     memories uuid[] NOT NULL,
     occurred_at timestamptz NOT NULL

@@ -1,8 +1,8 @@
 -- What somebody did that cannot be undone, and what was done to the store itself (which has no tenant): when, by which role,
 -- within which scope, how much, and nothing of what memories say.
 --
--- Nothing else is written here, for it can be seen elsewhere: an update keeps the former version, and an import is named
--- in each memory that came by it.
+-- Nothing else is written here, for it can be seen elsewhere: an update keeps the former version, an import is named in each
+-- memory that came by it, and what expired is in the outbox.
 CREATE TABLE orchestra.audit (
     sequence bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     tenant text,

@@ -24,7 +24,8 @@ use crate::{EmbeddedMemory, Embedding, Error, Filter, Memory, MemoryId, Metadata
 /// - `derived_keeps_evidence`: evidence ids are kept, and forgetting a source forgets what was derived from it; what is
 ///   derived from a forgotten source is not taken in.
 /// - A batch is atomic: a reader sees all of it or nothing.
-/// - An expired memory is neither searched, listed nor got.
+/// - An expired memory is neither searched, listed nor got. The provider takes it out of its storage some time later, with
+///   its former versions; that leaves no tombstone, and what was derived from it stays.
 /// - `a_receipt_counts_what_went`: the receipt of forgetting counts all that went, and a dry run counts the same.
 #[async_trait]
 pub trait MemoryStore: fmt::Debug + Send + Sync {

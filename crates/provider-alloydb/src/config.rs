@@ -62,6 +62,10 @@ pub struct AlloyDbConfig {
     /// How long a statement may take, by the server's clock; 30 s unless told otherwise. Not with a
     /// [`pooler`](Self::pooler): set it for the role there.
     pub statement_timeout: Duration,
+    /// How often what has expired is taken off the disk, in the background; a minute unless told otherwise, `None` leaves it
+    /// to [`remove_expired`](crate::AlloyDbMemoryProvider::remove_expired). It is hidden before that. Processes that do this
+    /// at the same time share the work.
+    pub sweep_every: Option<Duration>,
     /// Whether a pooler in transaction mode is between here and the server: nothing is then prepared beyond one
     /// transaction, which costs three more round trips a call, and nothing asked for at the start of a connection.
     pub pooler: bool,
@@ -123,6 +127,7 @@ impl AlloyDbConfig {
             acquire_timeout: Duration::from_secs(3),
             max_lifetime: Duration::from_secs(30 * 60),
             statement_timeout: Duration::from_secs(30),
+            sweep_every: Some(Duration::from_secs(60)),
             pooler: false,
             clock: Arc::new(|| Timestamp::from(SystemTime::now())),
             base: PgConnectOptions::new_without_pgpass(),
@@ -181,6 +186,7 @@ impl AlloyDbConfig {
             ("acquire_timeout", self.acquire_timeout),
             ("max_lifetime", self.max_lifetime),
             ("statement_timeout", self.statement_timeout),
+            ("sweep_every", self.sweep_every.unwrap_or(Duration::MAX)),
         ] {
             if time < Duration::from_millis(1) {
                 return Err(Error::invalid(name, format!("{time:?}"), "at least 1 ms"));

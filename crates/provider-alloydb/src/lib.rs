@@ -53,6 +53,7 @@ mod scopes;
 mod search;
 mod statements;
 mod store;
+mod sweep;
 mod together;
 mod write;
 
@@ -63,3 +64,4 @@ pub use migrations::{
     AppUser, MIGRATOR, MigrationReport, MigrationState, MigrationStatus, SchemaStatus, create_app_user, migrate, status,
 };
 pub use provider::AlloyDbMemoryProvider;
+pub use sweep::Removed;

@@ -52,6 +52,7 @@ impl AlloyDbMemoryProvider {
         let provider = Self::open(config).await?;
         examine(&provider.inner.statements, &provider.inner.primary).await?;
         provider.read_indexes().await.map_err(|error| failed("connect", error))?;
+        provider.sweep_in_background();
         Ok(provider)
     }
 

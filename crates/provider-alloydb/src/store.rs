@@ -13,7 +13,6 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::types::Json;
 use sqlx::{FromRow as _, Postgres, Row as _};
-use uuid::Uuid;
 
 use crate::batch::stored;
 use crate::error::{damaged, failed};

@@ -20,7 +20,7 @@ use crate::statements::Repeat;
 use crate::store::token;
 
 /// How long an idempotency key holds.
-const KEY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const KEY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The parameters from $5 on are the memories, in the order of [`Arrays`].
 const INSERT_MANY: &str = "SELECT * FROM orchestra.insert_memories($1, $2, $3, $4, $28, $5, $6, $7, $8, $9, $10, $11, \

@@ -6,6 +6,7 @@ mod contract;
 mod credentials;
 mod durability;
 mod erasure;
+mod expiry;
 mod filter;
 mod index;
 mod isolation;

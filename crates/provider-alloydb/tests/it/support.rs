@@ -87,6 +87,7 @@ impl Home {
         config.vector_dim = make::DIMENSIONS;
         config.min_connections = 0;
         config.max_connections = 4;
+        config.sweep_every = None;
         config
     }
 

@@ -88,6 +88,15 @@ impl Filter {
         parse(value, "filter", 0, &mut conditions)
     }
 
+    /// What was true in the world at `at`: what began then or before, and had not ended. A memory that does not say when it
+    /// began was always true, and one that does not say when it ended still is.
+    #[must_use]
+    pub fn valid_at(at: Timestamp) -> Self {
+        let at = Value::from(at.to_rfc3339());
+        let not = |field, condition| Self::Not(Box::new(Self::Is(field, condition)));
+        Self::And(vec![not(Field::ValidFrom, Condition::Gt(at.clone())), not(Field::ValidTo, Condition::Lte(at))])
+    }
+
     /// The textual form, which [`from_json`](Self::from_json) reads back as an equal filter.
     #[must_use]
     pub fn to_json(&self) -> Value {

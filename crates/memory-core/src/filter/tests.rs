@@ -174,3 +174,18 @@ fn metadata_alone_is_matched_as_in_a_memory() {
     let of_a_memory = Filter::from_json(&json!({"or": [{"metadata.a": 1}, {"not": {"actor": "Ann"}}]})).unwrap();
     insta::assert_snapshot!(of_a_memory.expect_metadata_only().unwrap_err(), @"filter: given actor, allowed: metadata.<key>, and, or, not");
 }
+
+#[test]
+fn what_is_valid_began_by_then_and_had_not_ended() {
+    let day = |day: u32| format!("2025-05-{day:02}T00:00:00Z").parse::<Timestamp>().unwrap();
+    let valid = |from: Option<u32>, to: Option<u32>, at| {
+        let memory = Memory { valid_from: from.map(day), valid_to: to.map(day), ..memory() };
+        let filter = Filter::valid_at(day(at));
+        assert_eq!(Filter::from_json(&filter.to_json()).unwrap(), filter);
+        filter.matches(&memory)
+    };
+    assert!(valid(None, None, 1), "without times it is always true");
+    assert!(valid(Some(2), None, 2) && valid(Some(2), None, 9) && !valid(Some(2), None, 1));
+    assert!(valid(None, Some(5), 1) && valid(None, Some(5), 4) && !valid(None, Some(5), 5), "the end is not in it");
+    assert!(!valid(Some(2), Some(5), 1) && valid(Some(2), Some(5), 3) && !valid(Some(2), Some(5), 6));
+}

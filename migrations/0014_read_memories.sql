@@ -110,6 +110,23 @@ LANGUAGE sql IMMUTABLE AS $$
         || ' AND (m.expires_at IS NULL OR m.expires_at > $5)'
 $$;
 
+-- The condition of several scopes of a tenant: whose memory is in one of them. Each has its parts at its own place of the three
+-- arrays, and a part that is NULL is the same as any. Of what is given the text has the places only.
+CREATE FUNCTION orchestra.scopes_condition(p_user_id text[], p_agent_id text[], p_session_id text[]) RETURNS text
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    v_any text := 'false';
+BEGIN
+    FOR i IN 1 .. cardinality(p_user_id) LOOP
+        v_any := v_any || ' OR true'
+            || CASE WHEN p_user_id[i] IS NULL THEN '' ELSE ' AND m.user_id = $2[' || i || ']' END
+            || CASE WHEN p_agent_id[i] IS NULL THEN '' ELSE ' AND m.agent_id = $3[' || i || ']' END
+            || CASE WHEN p_session_id[i] IS NULL THEN '' ELSE ' AND m.session_id = $4[' || i || ']' END;
+    END LOOP;
+    RETURN 'm.tenant = $1 AND (' || v_any || ')';
+END
+$$;
+
 -- A page of a scope's memories, in the order of first writing.
 --
 -- `p_filter` is SQL that the provider compiled: it names columns of `m` and elements of the parameter $6, which is

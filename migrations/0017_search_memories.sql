@@ -15,9 +15,10 @@
 -- statistics over the rows of the scope that the request may see.
 CREATE FUNCTION orchestra.search_memories(
     p_tenant text,
-    p_user_id text,
-    p_agent_id text,
-    p_session_id text,
+    -- The scopes, as of scopes_condition: they are searched as one.
+    p_user_id text[],
+    p_agent_id text[],
+    p_session_id text[],
     p_now timestamptz,
     -- The transaction that must be visible.
     p_at_least text,
@@ -75,7 +76,8 @@ DECLARE
     c_lexical_rows CONSTANT int := 20000;
     -- Up to how many rows with a word are counted: from there on it is a common one.
     c_counted_rows CONSTANT int := 5000;
-    v_scope text := orchestra.scope_condition(p_user_id, p_agent_id, p_session_id);
+    v_scope text := orchestra.scopes_condition(p_user_id, p_agent_id, p_session_id)
+        || ' AND (m.expires_at IS NULL OR m.expires_at > $5)';
     v_condition text := v_scope || CASE WHEN p_filter IS NULL THEN '' ELSE ' AND (' || p_filter || ')' END;
     v_has_words boolean := coalesce(cardinality(p_stems), 0) > 0;
     v_distance text := 'coalesce(m.embedding, m.embedding_half::vector) <#> $7';
@@ -316,9 +318,9 @@ LANGUAGE sql IMMUTABLE AS $$
     ), '')::tsquery FROM unnest(p_stems) s
 $$;
 
--- How large a scope is, counted to the last row.
-CREATE FUNCTION orchestra.measure_scope(
-    p_tenant text, p_user_id text, p_agent_id text, p_session_id text, p_now timestamptz, p_space smallint
+-- How much is in some scopes together, counted to the last row.
+CREATE FUNCTION orchestra.measure_scopes(
+    p_tenant text, p_user_id text[], p_agent_id text[], p_session_id text[], p_now timestamptz, p_space smallint
 ) RETURNS TABLE (rows bigint, compared bigint, average_length float8)
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
@@ -326,7 +328,8 @@ BEGIN
     PERFORM set_config('jit', 'off', true);
     RETURN QUERY EXECUTE
         'SELECT count(*), count(*) FILTER (WHERE m.space = $6), coalesce(avg(m.length), 0)::float8 '
-        'FROM orchestra.memories m WHERE ' || orchestra.scope_condition(p_user_id, p_agent_id, p_session_id)
+        'FROM orchestra.memories m WHERE ' || orchestra.scopes_condition(p_user_id, p_agent_id, p_session_id)
+        || ' AND (m.expires_at IS NULL OR m.expires_at > $5)'
     USING p_tenant, p_user_id, p_agent_id, p_session_id, p_now, p_space;
 END
 $$;

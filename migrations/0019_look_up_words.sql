@@ -17,17 +17,14 @@ END
 $$;
 
 CREATE FUNCTION orchestra.rows_with_words(
-    p_match tsquery, p_user_id text, p_agent_id text, p_session_id text, p_limit int
+    p_match tsquery, p_user_id text[], p_agent_id text[], p_session_id text[], p_limit int
 ) RETURNS SETOF bigint
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN QUERY EXECUTE
-        'SELECT m.ordinal FROM orchestra.memories m WHERE m.tenant = $1 AND m.words @@ $2'
-        || CASE WHEN p_user_id IS NULL THEN '' ELSE ' AND m.user_id = $3' END
-        || CASE WHEN p_agent_id IS NULL THEN '' ELSE ' AND m.agent_id = $4' END
-        || CASE WHEN p_session_id IS NULL THEN '' ELSE ' AND m.session_id = $5' END
-        || ' LIMIT $6'
-    USING current_setting('orchestra.tenant', true), p_match, p_user_id, p_agent_id, p_session_id, p_limit;
+        'SELECT m.ordinal FROM orchestra.memories m WHERE '
+        || orchestra.scopes_condition(p_user_id, p_agent_id, p_session_id) || ' AND m.words @@ $5 LIMIT $6'
+    USING current_setting('orchestra.tenant', true), p_user_id, p_agent_id, p_session_id, p_match, p_limit;
 END
 $$;
 REVOKE EXECUTE ON FUNCTION orchestra.rows_with_words FROM PUBLIC;

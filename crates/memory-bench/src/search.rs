@@ -177,12 +177,14 @@ async fn provider(args: &Args, texts: &[String], questions: &[String], report: &
     let request = |at: usize, dense: bool, lexical: bool, candidates| -> Result<SearchRequest> {
         Ok(SearchRequest {
             scope: scope.clone(),
+            also: Vec::new(),
             embedding: dense.then(|| Embedding::new(space.clone(), queries[at].clone())).transpose()?,
             text: lexical.then(|| questions[at].clone()),
             filter: None,
             candidates,
             neighbours: true,
             at_least: None,
+            as_of: None,
         })
     };
     // What is searched is read into memory on first touch; the note below tells how long that takes.

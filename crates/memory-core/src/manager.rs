@@ -210,12 +210,14 @@ impl TieredMemoryManager {
         };
         let search = SearchRequest {
             scope: request.scope,
+            also: request.also,
             embedding,
             text: Some(request.query),
             filter: self.within_tiers(request.filter),
             candidates: self.candidates.max(request.limit),
             neighbours: request.strategy.uses_neighbours(),
             at_least: request.at_least,
+            as_of: request.as_of,
         };
         let found = self.medium_term_provider.search(&search).await?;
         if found.arms.iter().any(|arm| arm.shortfall > 0) {

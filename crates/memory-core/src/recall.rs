@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::store::ArmReport;
-use crate::{Embedding, Error, Filter, FusionStrategy, Memory, Result, Scope, Tier, WriteToken};
+use crate::{Embedding, Error, Filter, FusionStrategy, Memory, Result, Scope, Tier, Timestamp, WriteToken};
 
 /// The longest query, in bytes.
 pub const MAX_QUERY_BYTES: usize = 8 * 1024;
@@ -17,6 +17,8 @@ pub const MAX_LIMIT: usize = 1000;
 pub struct RecallRequest {
     /// Whose memory.
     pub scope: Scope,
+    /// Other scopes of the same tenant, recalled from with it as one ([`SearchRequest::also`](crate::SearchRequest::also)).
+    pub also: Vec<Scope>,
     /// The question, 1 to [`MAX_QUERY_BYTES`] bytes.
     pub query: String,
     /// The question's vector, where the caller has it; else the manager's embedder makes it.
@@ -29,6 +31,8 @@ pub struct RecallRequest {
     pub strategy: FusionStrategy,
     /// A write that must be visible.
     pub at_least: Option<WriteToken>,
+    /// Recalls what the store knew at this time ([`SearchRequest::as_of`](crate::SearchRequest::as_of)).
+    pub as_of: Option<Timestamp>,
 }
 
 impl RecallRequest {
@@ -38,12 +42,14 @@ impl RecallRequest {
         let query = query.into();
         Self {
             scope,
+            also: Vec::new(),
             query,
             embedding: None,
             filter: None,
             limit: 10,
             strategy: FusionStrategy::default(),
             at_least: None,
+            as_of: None,
         }
     }
 
@@ -54,6 +60,7 @@ impl RecallRequest {
     pub fn validate(&self) -> Result<()> {
         crate::memory::check_text("query", &self.query, MAX_QUERY_BYTES)?;
         check_limit(self.limit)?;
+        crate::store::check_also(&self.scope, &self.also)?;
         self.strategy.validate()
     }
 }

@@ -1,5 +1,7 @@
 //! The persistent side: the trait of a durable store of memories, and the values that go in and out of it.
 
+mod scopes;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,6 +9,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{EmbeddedMemory, Embedding, Error, Filter, Memory, MemoryId, Metadata, Result, Scope, Timestamp};
+
+pub use scopes::{MAX_SCOPES, check_also};
 
 /// A durable store of memories, searched by vector and by text.
 ///
@@ -27,6 +31,8 @@ use crate::{EmbeddedMemory, Embedding, Error, Filter, Memory, MemoryId, Metadata
 /// - An expired memory is neither searched, listed nor got. The provider takes it out of its storage some time later, with
 ///   its former versions; that leaves no tombstone, and what was derived from it stays.
 /// - `a_receipt_counts_what_went`: the receipt of forgetting counts all that went, and a dry run counts the same.
+/// - A search of several scopes is one search of all that is in them; a search as of a former time finds the versions that
+///   were current then, of memories that are still there ([`SearchRequest`]).
 #[async_trait]
 pub trait MemoryStore: fmt::Debug + Send + Sync {
     /// Writes a batch, all or nothing, in the order given.
@@ -62,6 +68,9 @@ pub trait MemoryStore: fmt::Debug + Send + Sync {
     async fn list(&self, request: &ListRequest) -> Result<Page>;
 
     /// The candidates of a recall: the nearest by vector, the best by text, and their neighbours in the session.
+    ///
+    /// # Errors
+    /// As [`SearchRequest::validate`], [`Error::SpaceMismatch`], [`Error::NotYetVisible`], or the provider's own failure.
     async fn search(&self, request: &SearchRequest) -> Result<Candidates>;
 
     /// What the store holds of a scope.
@@ -274,6 +283,9 @@ pub struct Page {
 pub struct SearchRequest {
     /// Whose memories.
     pub scope: Scope,
+    /// Other scopes of the same tenant, searched with it as one: each memory once, by the statistics of all together. With
+    /// `scope` at most [`MAX_SCOPES`].
+    pub also: Vec<Scope>,
     /// The query's vector; `None` leaves the dense arm out.
     pub embedding: Option<Embedding>,
     /// The query's words; `None` leaves the lexical arm out.
@@ -286,6 +298,13 @@ pub struct SearchRequest {
     pub neighbours: bool,
     /// A write that must be visible.
     pub at_least: Option<WriteToken>,
+    /// Searches what the store knew at this time (record time): of each memory the last version recorded by then, by its
+    /// own words and vector, and as if nothing else had been written. What has expired or was forgotten since does not come
+    /// back; what a filter says is of the former version. Exact, and slower than a search of now. Neighbours are the turns
+    /// that were there then. A time that has not passed yet is now; before the first memory there is nothing.
+    ///
+    /// What was true in the world at a time (valid time) is a filter: [`Filter::valid_at`].
+    pub as_of: Option<Timestamp>,
 }
 
 /// The candidates of a recall, in no particular order, each once.
@@ -304,7 +323,7 @@ pub struct Candidate {
     pub memory: Arc<Memory>,
     /// Cosine similarity to the query, `-1.0..=1.0`; `None` when either has no vector.
     pub similarity: Option<f32>,
-    /// BM25 of the query's words over the lexical text, 0 when none matches. The statistics are the scope's own.
+    /// BM25 of the query's words over the lexical text, 0 when none matches. The statistics are those of what is searched.
     pub bm25: f32,
     /// The turn before it in its session.
     pub previous: Option<MemoryId>,

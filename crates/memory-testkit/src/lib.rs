@@ -112,7 +112,8 @@ macro_rules! store_suite {
             a_stale_update_is_refused, search_agrees_with_a_full_comparison, words_are_weighed_within_the_scope,
             a_lexical_match_brings_its_neighbours, a_turn_knows_the_turn_before, pages_hold_every_memory_once, a_dry_run_changes_nothing,
             a_receipt_counts_what_went,
-            bad_batches_are_refused, hostile_text_is_only_text
+            bad_batches_are_refused, hostile_text_is_only_text, scopes_are_searched_as_one,
+            a_search_as_of_finds_what_was_known, a_search_as_of_brings_back_nothing_gone, what_was_true_is_a_filter
         );
     };
 }

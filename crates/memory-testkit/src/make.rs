@@ -106,11 +106,13 @@ pub fn embedded(memory: Memory, embedding: Embedding) -> InsertBatch {
 pub fn search(scope: &Scope, embedding: Option<Embedding>, text: Option<&str>) -> SearchRequest {
     SearchRequest {
         scope: scope.clone(),
+        also: Vec::new(),
         embedding,
         text: text.map(Into::into),
         filter: None,
         candidates: 10,
         neighbours: false,
         at_least: None,
+        as_of: None,
     }
 }

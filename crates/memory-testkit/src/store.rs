@@ -4,6 +4,7 @@ mod forgetting;
 mod listing;
 mod scope;
 mod search;
+mod times;
 mod versions;
 mod writing;
 
@@ -19,10 +20,15 @@ pub use forgetting::{
     forgotten_stays_forgotten, what_is_derived_from_the_forgotten_is_refused,
 };
 pub use listing::{a_turn_knows_the_turn_before, pages_hold_every_memory_once};
-pub use scope::{a_narrower_scope_sees_only_its_own, hostile_text_is_only_text, tenant_from_identity};
+pub use scope::{
+    a_narrower_scope_sees_only_its_own, hostile_text_is_only_text, scopes_are_searched_as_one, tenant_from_identity,
+};
 pub use search::{
     a_lexical_match_brings_its_neighbours, no_silent_shortfall, search_agrees_with_a_full_comparison, spaces_never_mix,
     words_are_weighed_within_the_scope,
+};
+pub use times::{
+    a_search_as_of_brings_back_nothing_gone, a_search_as_of_finds_what_was_known, what_was_true_is_a_filter,
 };
 pub use versions::{
     a_stale_update_is_refused, an_expired_memory_is_gone, an_update_keeps_its_history, derived_keeps_evidence,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::SubsecRound as _;
+use chrono::{SubsecRound as _, TimeDelta};
 use memory_core::{
     Embedding, EmbeddingSpace, Memory, MemoryId, MemoryKind, Metadata, Origin, Scope, Timestamp, Writer,
 };
@@ -96,4 +96,9 @@ fn writer(name: &str) -> sqlx::Result<Writer> {
 /// What Postgres keeps of a time.
 pub(crate) fn whole_micros(at: Timestamp) -> Timestamp {
     at.trunc_subsecs(6)
+}
+
+/// A time that Postgres can compare with: it knows none before 4714 BC, and so does no row of it.
+pub(crate) fn in_range(at: Timestamp) -> Timestamp {
+    whole_micros(at.max(Timestamp::UNIX_EPOCH - TimeDelta::days(2_440_588)))
 }

@@ -1,4 +1,4 @@
-//! What is known of scopes, so that a search need not count them first.
+//! What is known of scopes, and of several that were searched together, so that a search need not count them first.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ const LIFETIME: Duration = Duration::from_secs(60);
 /// How many scopes are remembered.
 const MOST: usize = 10_000;
 
-/// How large a scope is.
+/// How much is in some scopes together.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Known {
     pub rows: i64,
@@ -22,9 +22,11 @@ pub(crate) struct Known {
     pub average_length: Option<f64>,
 }
 
-/// By scope and space.
+/// By what is searched together, all of one tenant, and space.
 #[derive(Debug, Default)]
-pub(crate) struct Scopes(Mutex<HashMap<(Scope, i16), Entry>>);
+pub(crate) struct Scopes(Mutex<HashMap<Key, Entry>>);
+
+type Key = (Vec<Scope>, i16);
 
 #[derive(Debug)]
 struct Entry {
@@ -34,42 +36,47 @@ struct Entry {
 }
 
 impl Scopes {
-    pub(crate) fn get(&self, scope: &Scope, space: i16) -> Option<Known> {
-        self.lock().get(&(scope.clone(), space)).map(|entry| entry.known)
+    pub(crate) fn get(&self, scopes: &[&Scope], space: i16) -> Option<Known> {
+        self.lock().get(&key(scopes, space)).map(|entry| entry.known)
     }
 
-    /// Whether it is time to measure a scope. Says so once, for whoever asks first.
-    pub(crate) fn is_due(&self, scope: &Scope, space: i16, guess: Known) -> bool {
+    /// Whether it is time to measure what is in the scopes. Says so once, for whoever asks first.
+    pub(crate) fn is_due(&self, scopes: &[&Scope], space: i16, guess: Known) -> bool {
         let now = Instant::now();
+        let key = key(scopes, space);
         let mut scopes = self.lock();
-        match scopes.get_mut(&(scope.clone(), space)) {
+        match scopes.get_mut(&key) {
             Some(entry) if entry.due > now => false,
             Some(entry) => {
                 entry.due = now + LIFETIME;
                 true
             }
             None => {
-                insert(&mut scopes, scope, space, guess);
+                insert(&mut scopes, key, guess);
                 true
             }
         }
     }
 
-    pub(crate) fn learn(&self, scope: &Scope, space: i16, known: Known) {
-        insert(&mut self.lock(), scope, space, known);
+    pub(crate) fn learn(&self, scopes: &[&Scope], space: i16, known: Known) {
+        insert(&mut self.lock(), key(scopes, space), known);
     }
 
     pub(crate) fn forget(&self, tenant: &str) {
-        self.lock().retain(|(scope, _), _| scope.tenant_name() != tenant);
+        self.lock().retain(|(scopes, _), _| scopes.iter().all(|scope| scope.tenant_name() != tenant));
     }
 
     // Every change is whole when it could panic, so a poisoned lock holds what it should.
-    fn lock(&self) -> MutexGuard<'_, HashMap<(Scope, i16), Entry>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn insert(scopes: &mut HashMap<(Scope, i16), Entry>, scope: &Scope, space: i16, known: Known) {
+fn key(scopes: &[&Scope], space: i16) -> Key {
+    (scopes.iter().copied().cloned().collect(), space)
+}
+
+fn insert(scopes: &mut HashMap<Key, Entry>, key: Key, known: Known) {
     if scopes.len() >= MOST {
         // What is not asked for does not come due again.
         let now = Instant::now();
@@ -78,7 +85,7 @@ fn insert(scopes: &mut HashMap<(Scope, i16), Entry>, scope: &Scope, space: i16, 
             scopes.clear();
         }
     }
-    scopes.insert((scope.clone(), space), Entry { known, due: Instant::now() + LIFETIME });
+    scopes.insert(key, Entry { known, due: Instant::now() + LIFETIME });
 }
 
 #[cfg(test)]
@@ -87,12 +94,15 @@ mod tests {
 
     #[test]
     fn a_scope_is_measured_by_one_of_many() {
-        let (scopes, scope) = (Scopes::default(), Scope::tenant("acme").unwrap());
+        let (scopes, acme) = (Scopes::default(), Scope::tenant("acme").unwrap());
+        let (ann, bob) = (acme.clone().with_user("ann").unwrap(), acme.with_user("bob").unwrap());
+        let both = [&ann, &bob];
         let guess = Known { rows: 7, compared: None, average_length: None };
-        assert!(scopes.is_due(&scope, 1, guess) && !scopes.is_due(&scope, 1, guess));
-        assert_eq!(scopes.get(&scope, 1), Some(guess));
-        assert_eq!(scopes.get(&scope, 2), None);
+        assert!(scopes.is_due(&both, 1, guess) && !scopes.is_due(&both, 1, guess));
+        assert_eq!(scopes.get(&both, 1), Some(guess));
+        assert_eq!(scopes.get(&both, 2), None);
+        assert_eq!(scopes.get(&[&ann], 1), None, "what is known of both is not known of one");
         scopes.forget("acme");
-        assert_eq!(scopes.get(&scope, 1), None);
+        assert_eq!(scopes.get(&both, 1), None);
     }
 }

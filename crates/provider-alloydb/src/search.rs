@@ -8,9 +8,10 @@ use memory_core::{
 };
 use metrics::counter;
 use serde::Deserialize;
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
 use sqlx::types::Json;
-use sqlx::{PgPool, Row as _};
+use sqlx::{PgPool, Postgres, Row as _};
 use tracing::debug;
 use uuid::Uuid;
 
@@ -19,12 +20,14 @@ use crate::filter::compile;
 use crate::index::InUse;
 use crate::lexical;
 use crate::provider::AlloyDbMemoryProvider;
-use crate::rows::read_memory;
+use crate::rows::{in_range, read_memory, whole_micros};
 use crate::scopes::Known;
 use crate::statements::Repeat;
 
 const SEARCH: &str = "\
     SELECT * FROM orchestra.search_memories($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+const SEARCH_FORMER: &str = "\
+    SELECT * FROM orchestra.search_former_memories($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
 /// The parameter of a filter's values inside the function.
 const ARGUMENTS: &str = "$6";
 /// Searches that were answered, by `endpoint`: `replica` or `primary`.
@@ -137,10 +140,13 @@ impl AlloyDbMemoryProvider {
         index: Option<&InUse>,
     ) -> sqlx::Result<Option<Candidates>> {
         let filter = request.filter.as_ref().map(|filter| compile(filter, ARGUMENTS));
-        let known = self.inner.scopes.get(&request.scope, space);
+        let (scopes, now) = (request.scopes(), self.now());
+        let as_of = request.as_of.filter(|at| *at < now).map(in_range);
+        let known = self.inner.scopes.get(&scopes, space);
         let vector = request.embedding.as_ref().map(|embedding| pgvector::Vector::from(embedding.values().to_vec()));
         let query = || {
-            self.scoped(SEARCH, &request.scope)
+            let query = self
+                .within(if as_of.is_some() { SEARCH_FORMER } else { SEARCH }, &scopes)
                 .bind(at_least.map(|transaction| transaction.to_string()))
                 .bind(vector.clone())
                 .bind(space)
@@ -148,10 +154,14 @@ impl AlloyDbMemoryProvider {
                 .bind(filter.as_ref().map(|filter| filter.sql.clone()))
                 .bind(filter.as_ref().map(|filter| Json(filter.arguments.clone())))
                 .bind(i32::try_from(request.candidates).unwrap_or(i32::MAX))
-                .bind(request.neighbours)
-                .bind(i32::try_from(self.inner.config.exact_up_to).unwrap_or(i32::MAX))
-                .bind(known.map(Json))
-                .bind(index.map(|index| Json(index.search.clone())))
+                .bind(request.neighbours);
+            match as_of {
+                Some(at) => query.bind(at),
+                None => query
+                    .bind(i32::try_from(self.inner.config.exact_up_to).unwrap_or(i32::MAX))
+                    .bind(known.map(Json))
+                    .bind(index.map(|index| Json(index.search.clone()))),
+            }
         };
         let rows = self.inner.statements.rows_within(pool, patience, Repeat::Harmless, query).await?;
         let Some((first, rest)) = rows.split_first() else { return Err(sqlx::Error::RowNotFound) };
@@ -163,10 +173,10 @@ impl AlloyDbMemoryProvider {
             // Read whole, and so known to the last row.
             Some(known) if report.small && request.filter.is_none() => {
                 let rows = i64::try_from(report.considered).unwrap_or(i64::MAX);
-                self.inner.scopes.learn(&request.scope, space, Known { rows, ..known });
+                self.inner.scopes.learn(&scopes, space, Known { rows, ..known });
             }
-            Some(known) if !report.small && self.inner.scopes.is_due(&request.scope, space, known) => {
-                tokio::spawn(self.clone().measure(request.scope.clone(), space));
+            Some(known) if !report.small && self.inner.scopes.is_due(&scopes, space, known) => {
+                tokio::spawn(self.clone().measure(scopes.into_iter().cloned().collect(), space));
             }
             _ => {}
         }
@@ -174,10 +184,24 @@ impl AlloyDbMemoryProvider {
         Ok(Some(Candidates { candidates, arms: arms(request, &report, index) }))
     }
 
-    /// Counts a large scope, beside the searches.
-    async fn measure(self, scope: Scope, space: i16) {
-        let statement = "SELECT * FROM orchestra.measure_scope($1, $2, $3, $4, $5, $6)";
-        let query = || self.scoped(statement, &scope).bind(space);
+    /// A statement with its first parameters: the parts of the scopes and the time.
+    fn within<'q>(&self, statement: &'static str, scopes: &[&Scope]) -> Query<'q, Postgres, PgArguments> {
+        let parts = |part: fn(&Scope) -> Option<&str>| {
+            scopes.iter().map(|scope| part(scope).map(str::to_owned)).collect::<Vec<_>>()
+        };
+        sqlx::query(statement)
+            .bind(scopes[0].tenant_name().to_owned())
+            .bind(parts(Scope::user))
+            .bind(parts(Scope::agent))
+            .bind(parts(Scope::session))
+            .bind(whole_micros(self.now()))
+    }
+
+    /// Counts what is in large scopes, beside the searches.
+    async fn measure(self, scopes: Vec<Scope>, space: i16) {
+        let scopes: Vec<&Scope> = scopes.iter().collect();
+        let statement = "SELECT * FROM orchestra.measure_scopes($1, $2, $3, $4, $5, $6)";
+        let query = || self.within(statement, &scopes).bind(space);
         let pool = self.replicas().first().map_or(&self.inner.primary, |replica| &replica.pool);
         let measured = self.inner.statements.row(pool, Repeat::Harmless, query).await;
         let known = measured.and_then(|row| {
@@ -185,7 +209,7 @@ impl AlloyDbMemoryProvider {
             Ok(Known { rows, compared: Some(compared), average_length: Some(row.try_get("average_length")?) })
         });
         match known {
-            Ok(known) => self.inner.scopes.learn(&scope, space, known),
+            Ok(known) => self.inner.scopes.learn(&scopes, space, known),
             // The guess stays; it is measured again when it next comes due.
             Err(error) => debug!(error = &error as &dyn std::error::Error, "a scope was not measured"),
         }

@@ -116,9 +116,7 @@ impl MemoryStore for AlloyDbMemoryProvider {
     }
 
     async fn search(&self, request: &SearchRequest) -> Result<Candidates> {
-        if request.candidates == 0 {
-            return Err(Error::invalid("candidates", 0, "at least 1"));
-        }
+        request.validate()?;
         self.find(request).await
     }
 

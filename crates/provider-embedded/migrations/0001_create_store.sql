@@ -57,12 +57,15 @@ CREATE TABLE memory_evidence (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX memory_evidence_by_derived ON memory_evidence (derived);
 
--- Former versions, whole, as JSON.
+-- Former versions, whole, as JSON, with the vector that each was searched by.
 CREATE TABLE memory_history (
     id BLOB NOT NULL REFERENCES memory (id) ON DELETE CASCADE,
     version INTEGER NOT NULL,
+    recorded_at INTEGER NOT NULL,
     content_hash BLOB NOT NULL,
     body TEXT NOT NULL,
+    space INTEGER REFERENCES space (id),
+    vector BLOB,
     PRIMARY KEY (id, version)
 ) STRICT;
 

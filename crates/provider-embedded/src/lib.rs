@@ -32,6 +32,7 @@
 mod cache;
 mod config;
 mod error;
+mod former;
 mod lock;
 mod partition;
 mod provider;

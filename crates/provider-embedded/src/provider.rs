@@ -29,6 +29,8 @@ pub(crate) struct Inner {
     pub readers: SqlitePool,
     pub tenants: Arc<Tenants>,
     pub shelves: Arc<Shelves>,
+    /// Held by a search of what was known at a former time: each reads all of its scopes, so there is one at a time.
+    pub former: Arc<tokio::sync::Mutex<()>>,
     writer: mpsc::Sender<Request>,
     instance: Arc<str>,
     visible: watch::Receiver<u64>,
@@ -82,7 +84,9 @@ impl EmbeddedProvider {
             lock,
         };
         tokio::spawn(writer.run(queue));
-        Ok(Self { inner: Arc::new(Inner { config, readers, tenants, shelves, writer: sender, instance, visible }) })
+        let former = Arc::default();
+        let inner = Inner { config, readers, tenants, shelves, former, writer: sender, instance, visible };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Writes what is queued, closes the file and releases it for another process. Calls that come later fail.

@@ -1,4 +1,4 @@
-//! The candidates of a recall, from the partitions of a scope. Pure and exact.
+//! The candidates of a recall, from the partitions of its scopes. Pure and exact.
 
 use std::cmp::Ordering;
 
@@ -7,7 +7,7 @@ use memory_core::{Arm, ArmReport, Candidate, Candidates, SearchRequest, Timestam
 
 use crate::partition::Partition;
 
-/// Searches the partitions that hold the request's scope.
+/// Searches the partitions that hold the request's scopes.
 pub(crate) fn search(partitions: &[&Partition], request: &SearchRequest, now: Timestamp) -> Candidates {
     let parts: Vec<Part<'_>> = partitions.iter().map(|partition| Part::new(partition, request, now)).collect();
     let mut arms = Vec::with_capacity(2);
@@ -111,7 +111,7 @@ impl<'a> Part<'a> {
 }
 
 fn eligible(partition: &Partition, request: &SearchRequest, now: Timestamp) -> Eligible {
-    let covered: Vec<bool> = partition.scopes.iter().map(|rows| request.scope.covers(&rows.scope)).collect();
+    let covered: Vec<bool> = partition.scopes.iter().map(|rows| request.covers(&rows.scope)).collect();
     let expired = partition.has_expired(now);
     if request.filter.is_none() && !expired && covered.iter().all(|covers| *covers) {
         return Eligible::All;

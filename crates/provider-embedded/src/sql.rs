@@ -51,11 +51,15 @@ pub(crate) const INSERT_MEMORY: &str = concat!(
 );
 pub(crate) const INSERT_EVIDENCE: &str = "INSERT OR IGNORE INTO memory_evidence (source, derived) VALUES (?, ?)";
 pub(crate) const INSERT_HISTORY: &str = "\
-    INSERT INTO memory_history (id, version, content_hash, body) SELECT id, version, content_hash, ?2 FROM memory WHERE id = ?1";
+    INSERT INTO memory_history (id, version, recorded_at, content_hash, body, space, vector) \
+    SELECT id, version, recorded_at, content_hash, ?2, space, vector FROM memory WHERE id = ?1";
 pub(crate) const UPDATE_MEMORY: &str = "\
     UPDATE memory SET version = ?2, text = ?3, metadata = ?4, importance = ?5, valid_to = ?6, recorded_at = ?7, \
         expires_at = ?8, content_hash = ?9 WHERE id = ?1";
 pub(crate) const UPDATE_VECTOR: &str = "UPDATE memory SET space = ?2, vector = ?3 WHERE id = ?1";
+/// The columns that [`crate::former`] reads, of every former version.
+pub(crate) const SELECT_FORMER: &str =
+    "SELECT position, body, h.space, h.vector FROM memory JOIN memory_history h ON h.id = memory.id";
 pub(crate) const HISTORY_OF: &str = "SELECT body FROM memory_history WHERE id = ? ORDER BY version";
 
 pub(crate) const IDEMPOTENT: &str =

@@ -85,9 +85,7 @@ impl MemoryStore for EmbeddedProvider {
     }
 
     async fn search(&self, request: &SearchRequest) -> Result<Candidates> {
-        if request.candidates == 0 {
-            return Err(Error::invalid("candidates", 0, "at least 1"));
-        }
+        request.validate()?;
         if let Some(token) = &request.at_least {
             self.check_visible(token)?;
         }
@@ -95,10 +93,13 @@ impl MemoryStore for EmbeddedProvider {
             return Err(closed("search"));
         }
         let now = self.now();
-        let tenant = self.inner.tenants.open(&request.scope).await?;
-        let size: usize = tenant.reached(&request.scope).map(Partition::live).sum();
+        if let Some(at) = request.as_of.filter(|at| *at < now) {
+            return self.search_former(request, at, now).await;
+        }
+        let tenant = self.inner.tenants.open(&request.scopes()).await?;
+        let size: usize = tenant.reached(&request.scopes()).into_iter().map(Partition::live).sum();
         let found = if size < BIG_SEARCH {
-            let found = search(&tenant.reached(&request.scope).collect::<Vec<_>>(), request, now);
+            let found = search(&tenant.reached(&request.scopes()), request, now);
             drop(tenant);
             found
         } else {
@@ -201,7 +202,7 @@ async fn big_search(
     request: SearchRequest,
     now: memory_core::Timestamp,
 ) -> Result<Candidates> {
-    let run = move || search(&tenant.reached(&request.scope).collect::<Vec<_>>(), &request, now);
+    let run = move || search(&tenant.reached(&request.scopes()), &request, now);
     tokio::task::spawn_blocking(run).await.map_err(|error| damaged("search", error))
 }
 

@@ -84,14 +84,14 @@ impl Tenants {
         }
     }
 
-    /// The tenant of a scope with every partition that the scope reaches in memory.
-    pub(crate) async fn open(self: &Arc<Self>, scope: &Scope) -> Result<OwnedRwLockReadGuard<TenantState>> {
-        let tenant = self.tenant(scope.tenant_name());
+    /// The tenant of some scopes with every partition that they reach in memory.
+    pub(crate) async fn open(self: &Arc<Self>, scopes: &[&Scope]) -> Result<OwnedRwLockReadGuard<TenantState>> {
+        let tenant = self.tenant(scopes[0].tenant_name());
         loop {
             let state = tenant.state.clone().read_owned().await;
-            let Some(missing) = state.missing(scope) else {
+            let Some(missing) = state.missing(scopes) else {
                 let tick = self.ticks.fetch_add(1, Ordering::Relaxed);
-                state.reached(scope).for_each(|partition| partition.touch(tick));
+                state.reached(scopes).into_iter().for_each(|partition| partition.touch(tick));
                 return Ok(state);
             };
             drop(state);
@@ -268,21 +268,21 @@ async fn read_memories(
 }
 
 impl TenantState {
-    /// The partitions in memory that hold memories of the scope.
-    pub(crate) fn reached<'a>(&'a self, scope: &Scope) -> impl Iterator<Item = &'a Partition> {
-        let user = scope.user().map(|user| Some(user.to_owned()));
-        let all = user.is_none();
-        let one = user.and_then(|user| self.partitions.get(&user));
-        one.into_iter().chain(self.partitions.values().filter(move |_| all))
+    /// The partitions in memory that hold memories of the scopes, each once.
+    pub(crate) fn reached(&self, scopes: &[&Scope]) -> Vec<&Partition> {
+        match users(scopes) {
+            Some(users) => users.iter().filter_map(|user| self.partitions.get(user)).collect(),
+            None => self.partitions.values().collect(),
+        }
     }
 
-    fn missing(&self, scope: &Scope) -> Option<Missing> {
+    fn missing(&self, scopes: &[&Scope]) -> Option<Missing> {
         if !self.users_known {
             return Some(Missing::Users);
         }
         let absent = |user: &&User| self.users.contains(*user) && !self.partitions.contains_key(*user);
-        let missing: Vec<User> = match scope.user() {
-            Some(user) => Some(&Some(user.to_owned())).filter(absent).into_iter().cloned().collect(),
+        let missing: Vec<User> = match users(scopes) {
+            Some(users) => users.iter().filter(absent).cloned().collect(),
             None => self.users.iter().filter(absent).cloned().collect(),
         };
         (!missing.is_empty()).then_some(Missing::Partitions(missing))
@@ -308,4 +308,9 @@ impl TenantState {
     fn drop_worn(&mut self) {
         self.partitions.retain(|_, partition| !partition.is_worn());
     }
+}
+
+/// The users of some scopes, each once; `None` for every user.
+fn users(scopes: &[&Scope]) -> Option<BTreeSet<User>> {
+    scopes.iter().map(|scope| scope.user().map(|user| Some(user.to_owned()))).collect()
 }

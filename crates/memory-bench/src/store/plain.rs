@@ -46,12 +46,14 @@ pub async fn run(database: &Database, report: &mut Report, goals: &mut Goals) ->
             plain.push(begun.elapsed());
             let request = SearchRequest {
                 scope: scope.clone(),
+                also: Vec::new(),
                 embedding: Some(embedding),
                 text: None,
                 filter: None,
                 candidates: 10,
                 neighbours: false,
                 at_least: None,
+                as_of: None,
             };
             let begun = Instant::now();
             database.provider.search(&request).await?;

@@ -40,12 +40,14 @@ pub async fn run(
 fn request(scope: &Scope, database: &Database, number: usize) -> SearchRequest {
     SearchRequest {
         scope: scope.clone(),
+        also: Vec::new(),
         embedding: Some(database.query(number % QUERIES)),
         text: None,
         filter: None,
         candidates: K,
         neighbours: false,
         at_least: None,
+        as_of: None,
     }
 }
 
@@ -244,9 +246,9 @@ async fn floor(raw: &PgPool, request: &SearchRequest, rows: i64, index: Option<&
          false, 5000, $7, $8)",
     )
     .bind(request.scope.tenant_name())
-    .bind(request.scope.user())
-    .bind(request.scope.agent())
-    .bind(request.scope.session())
+    .bind([request.scope.user()])
+    .bind([request.scope.agent()])
+    .bind([request.scope.session()])
     .bind(vector)
     .bind(request.candidates as i32)
     .bind(Json(serde_json::json!({"rows": rows, "compared": rows})))

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use memory_core::{
-    Clock as _, Error, Filter, ForgetRequest, Memory, MemoryId, MemoryPatch, Metadata, Scope, Selection,
+    Candidate, Candidates, Clock as _, Error, Filter, ForgetRequest, Memory, MemoryId, MemoryPatch, Metadata, Scope,
+    SearchRequest, Selection,
 };
 use serde_json::json;
 
@@ -71,6 +72,84 @@ pub async fn a_narrower_scope_sees_only_its_own(fixture: &dyn StoreFixture) {
         for memory in &memories {
             assert_eq!(get(&*store, asked, memory.id).await.is_some(), expected.contains(&memory.id));
         }
+    }
+}
+
+/// Several scopes of a tenant are searched as if what is in them were all there is: each memory once, by the statistics of
+/// all together, and nothing of another scope or tenant.
+pub async fn scopes_are_searched_as_one(fixture: &dyn StoreFixture) {
+    let store = fixture.open().await;
+    let now = fixture.clock().now();
+    let of = |tenant: &str| {
+        let ann = make::session(tenant, "ann", "monday");
+        [
+            (ann.clone(), "Ann has a red tent"),
+            (ann, "It cost 240 euros"),
+            (make::session(tenant, "ann", "tuesday"), "The tent leaks"),
+            (make::session(tenant, "bob", "monday"), "Bob has a red car, red as a tent"),
+            (make::user(tenant, "bob"), "The car was sold"),
+            (make::user(tenant, "cyd"), "Cyd likes trains"),
+        ]
+    };
+    // A tenant that holds just what is to be searched in the other one.
+    let alone = of("alone").into_iter().take(5).zip(0..);
+    let noise = (0..50).map(|at| (make::user("acme", "eve"), if at % 2 == 0 { "red red tent" } else { "a car" }));
+    let mut ids = Vec::new();
+    for ((scope, text), seed) in alone.chain(of("acme").into_iter().zip(0..)).chain(noise.zip(100..)) {
+        let memory = make::memory(&scope, text, now);
+        ids.push(memory.id);
+        insert(&*store, make::embedded(memory, make::embedding(&fixture.space(), seed))).await;
+    }
+    let ids = &ids[5..];
+    let (ann, bob) = (make::user("acme", "ann"), make::user("acme", "bob"));
+    let query = |scope: &Scope, also: &[Scope]| SearchRequest {
+        also: also.to_vec(),
+        neighbours: true,
+        ..make::search(scope, Some(make::embedding(&fixture.space(), 0)), Some("a red tent or a car"))
+    };
+    let scores = |found: &Candidates| {
+        let score = |one: &Candidate| (one.memory.text.clone(), one.similarity.expect("a vector"), one.bm25);
+        let mut scores: Vec<_> = found.candidates.iter().map(score).collect();
+        scores.sort_by(|a, b| a.0.cmp(&b.0));
+        scores
+    };
+    let alone = store.search(&query(&Scope::tenant("alone").expect("a valid name"), &[])).await.expect("search");
+    let both = store.search(&query(&ann, std::slice::from_ref(&bob))).await.expect("search");
+    assert_eq!(both.arms, alone.arms);
+    assert_eq!(both.candidates.len(), 5);
+    for (a, b) in scores(&both).iter().zip(&scores(&alone)) {
+        assert!(a.0 == b.0 && (a.1 - b.1).abs() < 1e-5 && (a.2 - b.2).abs() < 1e-5, "{a:?} {b:?}");
+    }
+
+    let tenant = Scope::tenant("acme").expect("a valid name");
+    let monday = tenant.clone().with_session("monday").expect("a valid name");
+    let ann_monday = make::session("acme", "ann", "monday");
+    for (scope, also, sees) in [
+        (&ann, vec![bob.clone(), ann.clone(), ann_monday.clone()], &[0, 1, 2, 3, 4][..]),
+        (&ann, vec![monday.clone()], &[0, 1, 2, 3]),
+        (&monday, vec![make::session("acme", "ann", "tuesday")], &[0, 1, 2, 3]),
+        (&ann_monday, vec![make::user("acme", "cyd"), make::user("acme", "nobody")], &[0, 1, 5]),
+    ] {
+        let expected: Vec<MemoryId> = sees.iter().map(|&at| ids[at]).collect();
+        let mut request = query(scope, &also);
+        for as_of in [None, Some(now)] {
+            request.as_of = as_of;
+            let found = store.search(&request).await.expect("search");
+            let mut got: Vec<MemoryId> = found.candidates.iter().map(|one| one.memory.id).collect();
+            got.sort_unstable();
+            assert_eq!(got, expected, "{scope:?} and {also:?} as of {as_of:?}");
+            assert!(found.arms.iter().all(|arm| arm.considered == expected.len() as u64), "{:?}", found.arms);
+            fixture.clock().advance(std::time::Duration::from_secs(1));
+        }
+        let everything = store.search(&query(scope, &[also, vec![tenant.clone()]].concat())).await.expect("search");
+        assert_eq!(everything.arms[0].considered, 56, "the whole tenant is in it");
+    }
+    for (also, field) in [
+        (vec![bob, make::user("globex", "ann")], "also[1].tenant"),
+        (vec![make::user("acme", "bob"); memory_core::MAX_SCOPES], "also"),
+    ] {
+        let error = store.search(&query(&ann, &also)).await.expect_err(field);
+        assert!(error.to_string().starts_with(&format!("{field}: given")), "{error}");
     }
 }
 

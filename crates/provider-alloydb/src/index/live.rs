@@ -56,7 +56,8 @@ impl AlloyDbMemoryProvider {
         let is_due = every > 0 && (live.searches.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(every);
         if is_due && !live.is_measuring.swap(true, Ordering::AcqRel) {
             let (provider, query, index) = (self.clone(), query.clone(), index.clone());
-            let request = SearchRequest { filter: request.filter.clone(), ..query.request(K) };
+            let (filter, also) = (request.filter.clone(), request.also.clone());
+            let request = SearchRequest { filter, also, ..query.request(K) };
             tokio::spawn(async move {
                 if let Err(error) = provider.repeat(&request, space, &index).await {
                     warn!(%error, "what a search found was not measured");
@@ -64,7 +65,10 @@ impl AlloyDbMemoryProvider {
                 provider.inner.live.is_measuring.store(false, Ordering::Release);
             });
         }
-        if let Ok(mut queries) = live.queries.try_lock() {
+        // Tuning is of one scope at a time.
+        if request.also.is_empty()
+            && let Ok(mut queries) = live.queries.try_lock()
+        {
             if queries.len() == REMEMBERED {
                 queries.pop_front();
             }

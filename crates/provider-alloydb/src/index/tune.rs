@@ -57,12 +57,14 @@ impl TuneQuery {
     pub(super) fn request(&self, k: usize) -> SearchRequest {
         SearchRequest {
             scope: self.scope.clone(),
+            also: Vec::new(),
             embedding: Some(self.embedding.clone()),
             text: None,
             filter: None,
             candidates: k,
             neighbours: false,
             at_least: None,
+            as_of: None,
         }
     }
 }

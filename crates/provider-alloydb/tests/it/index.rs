@@ -5,7 +5,7 @@ mod stock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use memory_core::{Clock as _, Error, MemoryStore as _, Scope};
+use memory_core::{Clock as _, Error, MemoryStore as _, Scope, SearchRequest};
 use memory_testkit::make;
 use provider_alloydb::index::{BuildOutcome, Decision, IndexKeeper, IndexKind, Precision, TuneOptions};
 use provider_alloydb::{AlloyDbMemoryProvider, MIGRATOR, Storage};
@@ -139,6 +139,45 @@ async fn a_tuned_index_finds_what_was_promised() {
             assert!(scope != whole || by_index == 50, "{kind}: the planner left the index aside {by_index}");
         }
     }
+}
+
+#[tokio::test]
+async fn several_scopes_are_searched_through_the_index_at_once() {
+    let home = home!();
+    let number = stock(&home, &MANY, 0).await;
+    let config = config(&home, 32, IndexKind::Hnsw);
+    let keeper = keeper(&config).await;
+    built(&keeper, number).await;
+    keeper.tune(number, &TuneOptions::default()).await.unwrap().unwrap();
+    prefer_index(&home).await;
+    let provider = AlloyDbMemoryProvider::connect(config.clone()).await.unwrap();
+    let mut compares_all = config;
+    compares_all.exact_up_to = 1_000_000;
+    let exact = AlloyDbMemoryProvider::connect(compares_all).await.unwrap();
+    let scopes: Vec<Scope> = (1..6).map(|user| make::user("acme", &format!("u{user}"))).collect();
+    let mut connection = home.direct().await;
+    let (mut sum, mut seen) = (0.0, std::collections::BTreeSet::new());
+    for at in 0..40 {
+        let query = query(&mut connection, at * 397, 32).await;
+        let together = SearchRequest { also: scopes[1..].to_vec(), ..request(&scopes[0], &query, 10) };
+        let found = provider.search(&together).await.unwrap();
+        assert!(found.arms[0].index.is_some() && found.candidates.len() == 10, "{:?}", found.arms);
+        assert!(found.candidates.iter().all(|one| scopes.contains(&one.memory.scope)), "{found:?}");
+        seen.extend(found.candidates.iter().map(|one| one.memory.scope.clone()));
+        // What is true: each user's nearest, compared one by one.
+        let mut truth = Vec::new();
+        for scope in &scopes {
+            let (nearest, arm) = search(&exact, &request(scope, &query, 10)).await;
+            assert!(arm.exact, "{arm:?}");
+            truth.extend(nearest);
+        }
+        truth.sort_by(|a, b| b.total_cmp(a));
+        truth.truncate(10);
+        let found: Vec<f32> = found.candidates.iter().filter_map(|one| one.similarity).collect();
+        sum += recall(&truth, &found);
+    }
+    assert!(sum / 40.0 >= 0.93, "recall {}", sum / 40.0);
+    assert!(seen.len() > 1, "what is nearest is not all of one: {seen:?}");
 }
 
 #[tokio::test]

@@ -110,6 +110,10 @@ async fn sql_without_a_tenant_sees_nothing_and_with_one_nothing_of_another() {
     let mut app = home.as_app().await;
     let tables = tables_of_tenants(&mut direct).await;
     assert!(tables.len() >= 8, "{tables:?}");
+    for (tenant, sees) in [(None, None), (Some("made up"), None), (Some("acme"), Some(4)), (Some("globex"), Some(4))] {
+        let expected = tenant.zip(sees).map(|(tenant, sees)| (tenant.to_owned(), sees)).into_iter().collect();
+        assert_eq!(seen(&mut app, tenant, "every_version").await, expected, "a view is held as its tables are");
+    }
     for table in &tables {
         let all = seen(&mut direct, None, table).await;
         assert!(all.contains_key("acme") && all.contains_key("globex"), "{table} has something of both: {all:?}");
@@ -162,6 +166,8 @@ async fn the_tenant_of_a_call_is_gone_with_its_transaction() {
         "SELECT count(*) FROM orchestra.get_memory_versions('acme', NULL, NULL, NULL, now(), $1)",
         "SELECT count(*) FROM orchestra.list_memories('acme', NULL, NULL, NULL, now(), 'm.id = $10', NULL, NULL, false, \
          10, false) WHERE id = $1",
+        "SELECT count(*) FROM orchestra.search_former_memories('acme', '{NULL}', '{NULL}', '{NULL}', now(), NULL, NULL, 1::smallint, \
+         '{secret}', NULL, NULL, 10, true, 'infinity') WHERE id = $1",
         "SELECT count(*) FROM orchestra.count_memories('acme', NULL, NULL, NULL, now()) WHERE memories > 0 OR $1 IS NULL",
         "SELECT count(*) FROM orchestra.forget_memories('acme', NULL, NULL, NULL, now(), ARRAY[$1], NULL, NULL, 10, true, \
          NULL) WHERE forgotten <> '{}'",
@@ -191,7 +197,8 @@ async fn no_function_and_no_statistics_lead_around_the_policies() {
         "SELECT p.oid::regprocedure::text FROM pg_proc p \
          WHERE p.pronamespace = 'orchestra'::regnamespace AND (p.prosecdef OR p.proleakproof) \
          UNION ALL SELECT c.oid::regclass::text FROM pg_class c \
-         WHERE c.relnamespace = 'orchestra'::regnamespace AND c.relkind IN ('v', 'm') ORDER BY 1",
+         WHERE c.relnamespace = 'orchestra'::regnamespace AND c.relkind IN ('v', 'm') \
+         AND NOT coalesce('security_invoker=true' = ANY (c.reloptions), false) ORDER BY 1",
     )
     .fetch_all(&mut direct)
     .await
@@ -204,7 +211,7 @@ async fn no_function_and_no_statistics_lead_around_the_policies() {
             "orchestra.remove_empty_sessions(integer)",
             "orchestra.remove_expired(timestamp with time zone,timestamp with time zone,integer)",
             "orchestra.rows_with_derived(bigint[])",
-            "orchestra.rows_with_words(tsquery,text,text,text,integer)",
+            "orchestra.rows_with_words(tsquery,text[],text[],text[],integer)",
         ]
     );
     // Something of each that was derived from the first of acme.
@@ -221,7 +228,7 @@ async fn no_function_and_no_statistics_lead_around_the_policies() {
         let found: Vec<String> = sqlx::query_scalar(
             "SELECT m.tenant FROM (SELECT set_config('orchestra.tenant', $1, false)) t \
              CROSS JOIN LATERAL (SELECT * FROM orchestra.rows_with_words( \
-                 (SELECT string_agg(quote_literal(l), ' | ')::tsquery FROM unnest($2::text[]) l), NULL, NULL, NULL, 1000)) r(o) \
+                 (SELECT string_agg(quote_literal(l), ' | ')::tsquery FROM unnest($2::text[]) l), ARRAY[NULL], ARRAY[NULL], ARRAY[NULL], 1000)) r(o) \
              JOIN LATERAL (SELECT * FROM orchestra.memories m WHERE m.ordinal = r.o) m ON true",
         )
         .bind(tenant)
@@ -232,7 +239,7 @@ async fn no_function_and_no_statistics_lead_around_the_policies() {
         let numbers: Vec<i64> = sqlx::query_scalar(
             "SELECT o FROM (SELECT set_config('orchestra.tenant', $1, false)) t CROSS JOIN LATERAL \
              (SELECT * FROM orchestra.rows_with_words((SELECT string_agg(quote_literal(l), ' | ')::tsquery \
-             FROM unnest($2::text[]) l), NULL, NULL, NULL, 1000)) r(o)",
+             FROM unnest($2::text[]) l), ARRAY[NULL], ARRAY[NULL], ARRAY[NULL], 1000)) r(o)",
         )
         .bind(tenant)
         .bind(every_word(&mut direct).await)
@@ -360,6 +367,8 @@ async fn no_call_reaches_what_is_in_another_scope() {
     others.push(make::session("acme", "ann", "tuesday"));
     others.push(Scope::tenant("acme").unwrap().with_agent("ann").unwrap());
     let filters = filters();
+    let then = memory_core::Clock::now(&home.clock);
+    home.clock.advance(std::time::Duration::from_secs(1));
     for (number, scope) in others.iter().enumerate() {
         for (at, id) in ids.iter().copied().enumerate() {
             assert_eq!(store.get(scope, id).await.unwrap(), None, "{scope:?}");
@@ -383,14 +392,20 @@ async fn no_call_reaches_what_is_in_another_scope() {
             let list = ListRequest { filter: filter.clone(), ..everything(scope) };
             reached(store.list(&list).await.unwrap().memories.iter().map(|(memory, _)| memory.id).collect());
             let vector = make::embedding(&make::space("testkit"), 1);
-            let search = SearchRequest {
-                filter: filter.clone(),
-                neighbours: true,
-                ..make::search(scope, Some(vector), Some("secret of acme"))
-            };
-            let found = store.search(&search).await.unwrap();
-            let beside = found.candidates.iter().flat_map(|candidate| [candidate.previous, candidate.next]).flatten();
-            reached(found.candidates.iter().map(|candidate| candidate.memory.id).chain(beside).collect());
+            let of_tenant = others.iter().filter(|other| other.tenant_name() == scope.tenant_name());
+            for (also, as_of) in [(0, None), (20, None), (0, Some(then)), (20, Some(then))] {
+                let search = SearchRequest {
+                    filter: filter.clone(),
+                    neighbours: true,
+                    also: of_tenant.clone().take(also).cloned().collect(),
+                    as_of,
+                    ..make::search(scope, Some(vector.clone()), Some("secret of acme"))
+                };
+                let found = store.search(&search).await.unwrap();
+                let beside =
+                    found.candidates.iter().flat_map(|candidate| [candidate.previous, candidate.next]).flatten();
+                reached(found.candidates.iter().map(|candidate| candidate.memory.id).chain(beside).collect());
+            }
             if let Some(filter) = filter {
                 let receipt = store.forget(&forget(scope, Selection::Matching(filter))).await.unwrap();
                 reached(receipt.forgotten.into_iter().chain(receipt.derived).collect());

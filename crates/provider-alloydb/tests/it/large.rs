@@ -96,6 +96,64 @@ async fn vectors_of_a_large_scope_without_an_index_are_compared_one_by_one() {
     assert_eq!(got, expected);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn words_of_large_scopes_are_weighed_together() {
+    let Some(home) = Home::new() else { return };
+    let (store, mut memories) = filled(&home).await;
+    let now = memory_core::Clock::now(&home.clock);
+    let (ann, bob) = (make::user("acme", "ann"), make::user("acme", "bob"));
+    let of_bob: Vec<Memory> = (0..100)
+        .map(|at| make::memory(&bob, &format!("common {} passport number {at}", WORDS[at % 12]), now))
+        .collect();
+    let of_others = (0..100).map(|at| make::memory(&make::user("acme", "cyd"), &format!("passport {at}"), now));
+    store.insert(make::batch(of_bob.iter().cloned().chain(of_others))).await.expect("insert");
+    memories.extend(of_bob);
+    let query = "a common passport";
+    let expected = expected(&memories, query);
+    let request = memory_core::SearchRequest { also: vec![bob.clone()], ..make::search(&ann, None, Some(query)) };
+    let is_measured = until(|| async {
+        let found = store.search(&request).await.expect("search");
+        found.arms[0].considered == 400
+    });
+    assert!(is_measured.await, "both are measured together");
+    let found = store.search(&request).await.expect("search");
+    assert!(!found.arms[0].exact && found.candidates.len() == 10, "{:?}", found.arms);
+    for candidate in &found.candidates {
+        let score = expected[&candidate.memory.id];
+        assert!((candidate.bm25 - score).abs() < 1e-4, "{} against {score}", candidate.bm25);
+    }
+    // What is known of both says nothing of one: it is counted anew.
+    let alone = make::search(&bob, None, Some(query));
+    assert!(store.search(&alone).await.expect("search").arms[0].considered < 400);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_scope_as_of_a_former_time_is_compared_whole() {
+    let Some(home) = Home::new() else { return };
+    let (store, memories) = filled(&home).await;
+    let scope = make::user("acme", "ann");
+    let then = memory_core::Clock::now(&home.clock);
+    home.clock.advance(std::time::Duration::from_secs(1));
+    for memory in &memories[..50] {
+        let patch = memory_core::MemoryPatch { text: Some("nothing".into()), ..Default::default() };
+        store.update(&scope, memory.id, patch).await.expect("update");
+    }
+    let query = make::embedding(&make::space("testkit"), 7);
+    let request = memory_core::SearchRequest {
+        as_of: Some(then),
+        ..make::search(&scope, Some(query), Some("the tent in Lisbon"))
+    };
+    let found = store.search(&request).await.expect("search");
+    assert!(found.arms.iter().all(|arm| arm.exact && arm.considered == 300 && arm.index.is_none()), "{:?}", found.arms);
+    let expected = expected(&memories, "the tent in Lisbon");
+    for candidate in &found.candidates {
+        let score = expected.get(&candidate.memory.id).copied().unwrap_or_default();
+        assert!((candidate.bm25 - score).abs() < 1e-4, "{} against {score}", candidate.bm25);
+    }
+    let same = found.candidates.iter().find(|one| one.memory.id == memories[7].id).expect("the very vector");
+    assert!(same.similarity.expect("a vector") > 0.9999 && same.memory.text == memories[7].text);
+}
+
 /// Whether a condition holds within some seconds.
 async fn until<F: Future<Output = bool>>(condition: impl Fn() -> F) -> bool {
     for _ in 0..200 {

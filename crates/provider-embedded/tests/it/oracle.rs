@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use memory_core::arena::{Bm25Query, Bm25Statistics, LexicalArena};
 use memory_core::{
     Arm, Clock, EmbeddedMemory, Embedding, Filter, ForgetRequest, InsertBatch, Memory, MemoryId, MemoryPatch,
-    MemoryStore, Metadata, Scope, SearchRequest, Selection,
+    MemoryStore, Metadata, Scope, SearchRequest, Selection, Timestamp,
 };
 use memory_testkit::{TestClock, make};
 use proptest::prelude::*;
@@ -40,6 +40,9 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Debug, Clone)]
 struct Question {
     scope: Scope,
+    also: Vec<Scope>,
+    /// Some moment of the past, in thousandths of it.
+    as_of: Option<usize>,
     vector: Option<u64>,
     words: Option<Vec<usize>>,
     filter: Option<Filter>,
@@ -55,9 +58,13 @@ fn question() -> impl Strategy<Value = Question> {
         Just(Some(json!({"text": {"contains": "garden"}}))),
     ];
     let words = prop::option::of(prop::collection::vec(0..WORDS.len(), 1..4));
-    (0..4_usize, 0..4_usize, prop::option::of(0..40_u64), words, filter, 1..12_usize, any::<bool>()).prop_map(
-        |(user, session, vector, words, filter, candidates, neighbours)| Question {
-            scope: scope(user, session),
+    let scopes = prop::collection::vec((0..4_usize, 0..4_usize).prop_map(|(user, session)| scope(user, session)), 1..4);
+    let as_of = prop::option::of(0..1000_usize);
+    (scopes, as_of, prop::option::of(0..40_u64), words, filter, 1..12_usize, any::<bool>()).prop_map(
+        |(scopes, as_of, vector, words, filter, candidates, neighbours)| Question {
+            scope: scopes[0].clone(),
+            also: scopes[1..].to_vec(),
+            as_of,
             vector,
             words,
             filter: filter.map(|filter| Filter::from_json(&filter).expect("a valid filter")),
@@ -91,7 +98,7 @@ fn embedding(seed: u64, other_space: bool) -> Embedding {
 type Model = Vec<EmbeddedMemory>;
 
 fn keeps(question: &Question, memory: &Memory, clock: &TestClock) -> bool {
-    question.scope.covers(&memory.scope)
+    [&question.scope].into_iter().chain(&question.also).any(|scope| scope.covers(&memory.scope))
         && !memory.is_expired(clock.now())
         && question.filter.as_ref().is_none_or(|filter| filter.matches(memory))
 }
@@ -152,17 +159,18 @@ async fn agrees(steps: Vec<Step>, questions: Vec<Question>) {
     let home = Home::new();
     let mut store = home.open().await;
     let mut model: Model = Vec::new();
+    let mut past = Past::from([(home.clock.now(), Model::new())]);
     let ask_every = steps.len() / 3 + 1;
     for (at, step) in steps.into_iter().enumerate() {
         match step {
             Step::Insert { user, session, words, vector, other_space, short_lived } => {
+                home.clock.advance(std::time::Duration::from_secs(1));
                 let mut memory = make::memory(&scope(user, session), &text(&words), home.clock.now());
                 memory.metadata = Metadata::from_iter([("first".to_owned(), json!(WORDS[words[0]]))]);
                 memory.expires_at = short_lived.then(|| home.clock.now() + chrono::TimeDelta::seconds(10));
                 let one = EmbeddedMemory { memory, embedding: vector.map(|seed| embedding(seed, other_space)) };
                 store.insert(InsertBatch { memories: vec![one.clone()], idempotency: None }).await.expect("insert");
                 model.push(one);
-                home.clock.advance(std::time::Duration::from_secs(1));
             }
             Step::Update { which, words, vector } if !model.is_empty() => {
                 let which = which % model.len();
@@ -190,27 +198,50 @@ async fn agrees(steps: Vec<Step>, questions: Vec<Question>) {
             }
             Step::Update { .. } | Step::Forget { .. } => {}
         }
+        past.insert(home.clock.now(), model.clone());
         if at % ask_every == 0 {
             for question in &questions {
-                ask(&store, &model, question, &home.clock).await;
+                ask(&store, &past, question, &home.clock).await;
             }
         }
     }
+    home.clock.advance(std::time::Duration::from_secs(1));
     for question in &questions {
-        ask(&store, &model, question, &home.clock).await;
+        ask(&store, &past, question, &home.clock).await;
     }
     store.close().await.expect("close");
 }
 
-async fn ask(store: &dyn MemoryStore, model: &Model, question: &Question, clock: &TestClock) {
+/// The model after each moment at which it changed.
+type Past = BTreeMap<Timestamp, Model>;
+
+/// What was known then, of the memories that still stand.
+fn known(past: &Past, at: Timestamp, clock: &TestClock) -> Model {
+    let last =
+        |past: &Past, at| past.range(..=at).next_back().map(|(_, model)| model.clone()).expect("it began before");
+    let now = last(past, clock.now());
+    let stands =
+        |then: &EmbeddedMemory| now.iter().find(|one| one.memory.id == then.memory.id).map(|one| one.memory.expires_at);
+    let of_now = |mut one: EmbeddedMemory| {
+        one.memory.expires_at = stands(&one)?;
+        Some(one)
+    };
+    last(past, at).into_iter().filter_map(of_now).collect()
+}
+
+async fn ask(store: &dyn MemoryStore, past: &Past, question: &Question, clock: &TestClock) {
+    let as_of = question.as_of.map(|at| *past.keys().nth(at * past.len() / 1000).expect("one of them"));
+    let model = &known(past, as_of.unwrap_or(clock.now()), clock);
     let request = SearchRequest {
         scope: question.scope.clone(),
+        also: question.also.clone(),
         embedding: question.vector.map(|seed| embedding(seed, false)),
         text: question.words.as_deref().map(text),
         filter: question.filter.clone(),
         candidates: question.candidates,
         neighbours: question.neighbours,
         at_least: None,
+        as_of,
     };
     let found = store.search(&request).await.expect("search");
     let expected = expected(model, question, clock);
@@ -219,6 +250,8 @@ async fn ask(store: &dyn MemoryStore, model: &Model, question: &Question, clock:
     assert_eq!(ids, expected.keys().copied().collect(), "{question:?}");
     for one in &found.candidates {
         let (similarity, bm25, previous, next) = expected[&one.memory.id];
+        let version = model.iter().find(|known| known.memory.id == one.memory.id).expect("it is known");
+        assert_eq!((&one.memory.text, one.memory.version), (&version.memory.text, version.memory.version));
         assert_eq!(one.similarity, similarity);
         assert!((one.bm25 - bm25).abs() < 1e-5, "{} {bm25}", one.bm25);
         assert_eq!((one.previous, one.next), (previous, next));

@@ -68,12 +68,14 @@ pub async fn query(connection: &mut PgConnection, i: u32, dimensions: u32) -> Em
 pub fn request(scope: &Scope, embedding: &Embedding, candidates: usize) -> SearchRequest {
     SearchRequest {
         scope: scope.clone(),
+        also: Vec::new(),
         embedding: Some(embedding.clone()),
         text: None,
         filter: None,
         candidates,
         neighbours: false,
         at_least: None,
+        as_of: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! `orchestra recall`.
 
 use clap::ValueEnum;
+use memory_core::Timestamp;
 use serde_json::{Value, json};
 
 use super::arguments::{self, ScopeArgs};
@@ -19,6 +20,7 @@ Examples:
   orchestra recall 'where does maya like to sit?' --user maya
   orchestra recall 'what broke the payment service?' --filter '{\"valid_from\": {\"gte\": \"2025-09-01T00:00:00Z\"}}'
   orchestra recall 'nuts' --limit 3 --explain --json
+  orchestra recall 'where does maya work?' --valid-at 2024-05-01
 
 A filter is an object: {\"kind\": \"semantic\"}, {\"metadata.topic\": {\"in\": [\"travel\", \"food\"]}},
 {\"or\": [{\"actor\": \"Ann\"}, {\"importance\": {\"gte\": 0.8}}]}.")]
@@ -31,6 +33,12 @@ pub struct Args {
     /// Only memories that match this JSON object.
     #[arg(long, value_name = "JSON", value_parser = arguments::object)]
     filter: Option<Value>,
+    /// Recall what was known at this time, in place of now.
+    #[arg(long, value_name = "TIME", value_parser = arguments::time)]
+    as_of: Option<Timestamp>,
+    /// Only what was true in the world at this time.
+    #[arg(long, value_name = "TIME", value_parser = arguments::time)]
+    valid_at: Option<Timestamp>,
     /// How meaning and words are put together.
     #[arg(long, value_name = "STRATEGY")]
     strategy: Option<Strategy>,
@@ -54,6 +62,11 @@ pub async fn run(args: Args, client: &Client, screen: &Screen) -> Outcome {
         json!({"query": args.question, "scope": args.scope.body(), "limit": args.limit, "explain": args.explain});
     if let Some(filter) = args.filter {
         body["filter"] = filter;
+    }
+    for (name, time) in [("as_of", args.as_of), ("valid_at", args.valid_at)] {
+        if let Some(time) = time {
+            body[name] = json!(time);
+        }
     }
     if let Some(strategy) = args.strategy {
         body["strategy"] = match strategy {

@@ -5,12 +5,14 @@ use std::time::Instant;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use memory_core::{ArmReport, Degradation, Explanation, Filter, FusionStrategy, RecallRequest, Recalled, WriteToken};
+use memory_core::{
+    ArmReport, Degradation, Error, Explanation, Filter, FusionStrategy, RecallRequest, Recalled, WriteToken,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::json::{Fields, JsonBody, Object};
-use super::wire::{EmbeddingBody, Limit, MemoryView, ScopeBody, StrategyBody};
+use super::wire::{EmbeddingBody, Limit, MemoryView, ScopeBody, StrategyBody, Time};
 use crate::error::Problem;
 use crate::state::AppState;
 
@@ -20,6 +22,8 @@ struct SearchBody {
     query: String,
     #[serde(default)]
     scope: Fields<ScopeBody>,
+    #[serde(default)]
+    also: Vec<Fields<ScopeBody>>,
     limit: Option<Limit>,
     filter: Option<Object>,
     strategy: Option<StrategyBody>,
@@ -27,6 +31,8 @@ struct SearchBody {
     #[serde(default)]
     explain: bool,
     at_least: Option<WriteToken>,
+    as_of: Option<Time>,
+    valid_at: Option<Time>,
 }
 
 #[derive(Serialize)]
@@ -68,10 +74,19 @@ pub async fn search(State(state): State<AppState>, body: JsonBody) -> Result<Res
     if let Some(StrategyBody(strategy)) = body.strategy {
         request.strategy = strategy;
     }
-    request.filter = body.filter.map(|Object(filter)| Filter::from_json(&Value::Object(filter))).transpose()?;
+    for (at, Fields(scope)) in body.also.into_iter().enumerate() {
+        request.also.push(scope.within(state.tenant()).map_err(|error| in_also(error, at))?);
+    }
+    let filter = body.filter.map(|Object(filter)| Filter::from_json(&Value::Object(filter))).transpose()?;
+    let valid = body.valid_at.map(|Time(at)| Filter::valid_at(at));
+    request.filter = match (filter, valid) {
+        (Some(filter), Some(valid)) => Some(Filter::And(vec![filter, valid])),
+        (filter, valid) => filter.or(valid),
+    };
     let space = state.manager().embedder().space();
     request.embedding = body.embedding.map(|embedding| embedding.into_space(space)).transpose()?;
     request.at_least = body.at_least;
+    request.as_of = body.as_of.map(|Time(at)| at);
     let report = state.manager().recall(request).await?;
     let results = report.memories.iter().map(|recalled| ResultView::of(recalled, body.explain)).collect();
     let view = SearchView {
@@ -82,6 +97,14 @@ pub async fn search(State(state): State<AppState>, body: JsonBody) -> Result<Res
         took_ms: milliseconds(begun),
     };
     Ok(Json(view).into_response())
+}
+
+/// A scope's error, about the place of `also` where the scope is.
+fn in_also(mut error: Error, at: usize) -> Error {
+    if let Error::Invalid { field, .. } = &mut error {
+        *field = field.replacen("scope", &format!("also[{at}]"), 1);
+    }
+    error
 }
 
 /// The time since `begun` in milliseconds, to the microsecond.

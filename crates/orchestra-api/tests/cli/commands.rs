@@ -46,6 +46,13 @@ fn a_memory_from_first_to_last() {
     let history = orchestra.json(&["history", id]);
     assert_eq!(history["versions"].as_array().unwrap().len(), 2);
 
+    let text_as = |flag: &str, time: &str| {
+        orchestra.json(&["recall", "where does she sit?", "--user", "maya", flag, time])["results"][0]["text"].clone()
+    };
+    assert_eq!(text_as("--as-of", memory["recorded_at"].as_str().unwrap()), "Maya takes the window seat.");
+    assert_eq!(text_as("--valid-at", "2025-06-01"), "Maya takes the aisle seat.");
+    assert_eq!(text_as("--valid-at", "2025-05-31"), json!(null));
+
     let dry = orchestra.json(&["forget", id, "--dry-run"]);
     assert_eq!((&dry["forgotten"], &dry["dry_run"]), (&json!([id]), &json!(true)));
     assert_eq!(orchestra.json(&["forget", id])["forgotten"], json!([id]));

@@ -147,6 +147,11 @@ async fn bad_searches() {
         ("explain yes", ask("\"explain\":\"yes\"")),
         ("a token that no write gave", ask("\"at_least\":\"soon\"")),
         ("tenant in the scope", ask("\"scope\":{\"tenant\":\"other\"}")),
+        ("tenant in another scope", ask("\"also\":[{\"user\":\"ann\"},{\"tenant\":\"other\"}]")),
+        ("another scope without a name", ask("\"also\":[{\"user\":\"\"}]")),
+        ("too many other scopes", ask(&format!("\"also\":{}", json!(vec![json!({"user": "ann"}); 32])))),
+        ("as of a time that is none", ask("\"as_of\":\"yesterday\"")),
+        ("valid at a time that is none", ask("\"valid_at\":5")),
     ];
     insta::assert_snapshot!("bad_searches", refused(&api, posts("/v1/memories/search", cases)).await);
 }

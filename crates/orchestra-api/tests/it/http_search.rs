@@ -83,3 +83,33 @@ async fn an_expired_memory_is_not_found() {
     assert_eq!(search(&api, json!({"query": "what is the code"})).await["results"], json!([]));
     assert_eq!(api.get("/v1/memories").await.ok(200)["memories"], json!([]));
 }
+
+#[tokio::test]
+async fn several_scopes_are_searched_as_one() {
+    let api = with_memories().await;
+    let query = json!({"query": "Ann, the dentist and Bob", "scope": {"user": "ann"}, "also": [{"user": "bob"}, {"user": "ann"}]});
+    assert_eq!(texts(&search(&api, query).await, "results").len(), 3);
+}
+
+#[tokio::test]
+async fn what_was_known_and_what_was_true_at_a_time_is_found() {
+    let api = Api::new().await;
+    let added = api.remember(&json!({"text": "Ann lives in Lisbon", "valid_from": "2020-01-01T00:00:00Z"})).await;
+    let path = format!("/v1/memories/{added}");
+    let recorded_at = api.get(&path).await.ok(200)["recorded_at"].clone();
+    api.patch(&path, &[], &json!({"text": "Ann lives in Porto"})).await.ok(200);
+    let ask = |name: &str, time: &Value| json!({"query": "Where does Ann live?", name: time, "filter": {"kind": {"exists": true}}});
+    let found = search(&api, ask("as_of", &recorded_at)).await;
+    assert_eq!(texts(&found, "results"), ["Ann lives in Lisbon"]);
+    assert!(found["results"][0]["superseded_at"].is_string(), "{found:#}");
+    assert_eq!(
+        texts(&search(&api, ask("as_of", &json!("2999-01-01T00:00:00Z"))).await, "results"),
+        ["Ann lives in Porto"]
+    );
+    assert_eq!(search(&api, ask("as_of", &json!("2019-06-01T00:00:00Z"))).await["results"], json!([]));
+    assert_eq!(
+        texts(&search(&api, ask("valid_at", &json!("2020-01-01T00:00:00Z"))).await, "results"),
+        ["Ann lives in Porto"]
+    );
+    assert_eq!(search(&api, ask("valid_at", &json!("2019-06-01T00:00:00Z"))).await["results"], json!([]));
+}

@@ -36,12 +36,12 @@ LANGUAGE plpgsql AS $$
 DECLARE
     v_token text := pg_current_xact_id();
     v_session bigint;
+    v_none text;
 BEGIN
-    PERFORM set_config('orchestra.tenant', p_tenant, true), set_config('plan_cache_mode', 'force_generic_plan', true),
-        pg_advisory_xact_lock_shared(hashtextextended('orchestra:' || p_tenant, 0));
-    IF EXISTS (SELECT FROM orchestra.tombstones t WHERE t.tenant = p_tenant AND t.id = p_id) THEN
-        RETURN NULL;
-    END IF;
+    -- An assignment is worked out at once, a PERFORM is a query.
+    v_none := set_config('orchestra.tenant', p_tenant, true);
+    v_none := set_config('plan_cache_mode', 'force_generic_plan', true);
+    v_none := pg_advisory_xact_lock_shared(hashtextextended('orchestra:' || p_tenant, 0));
     IF p_session_id IS NOT NULL THEN
         SELECT s.session INTO v_session FROM orchestra.sessions s
         WHERE s.tenant = p_tenant AND s.session_id = p_session_id
@@ -64,11 +64,16 @@ BEGIN
         path, evidence, valid_from, valid_to, recorded_at, expires_at, content_hash, words, length, space, embedding,
         embedding_half
     )
-    VALUES (
+    SELECT
         p_id, p_tenant, p_user_id, p_agent_id, p_session_id, v_session, p_version, p_kind, p_text, p_actor, p_metadata,
         p_importance, p_writer, p_path, p_evidence::uuid[], p_valid_from, p_valid_to, p_recorded_at, p_expires_at,
         p_content_hash, p_words::tsvector, p_length, p_space, p_embedding, p_embedding_half
-    );
+    WHERE NOT EXISTS (SELECT FROM orchestra.tombstones t WHERE t.tenant = p_tenant AND t.id = p_id);
+    IF NOT FOUND THEN
+        -- Who is told of it gives the key back.
+        DELETE FROM orchestra.idempotency_keys k WHERE k.tenant = p_tenant AND k.key = p_key;
+        RETURN NULL;
+    END IF;
     INSERT INTO orchestra.outbox (tenant, event, memories, occurred_at)
     VALUES (p_tenant, 'inserted', ARRAY[p_id], p_now);
     RETURN v_token;

@@ -38,10 +38,12 @@ DECLARE
     v_token text := pg_current_xact_id();
     v_has_keys boolean := array_remove(p_key, NULL) <> '{}';
     v_session bigint[];
+    v_none text;
 BEGIN
-    PERFORM set_config('orchestra.tenant', p_tenant, true), set_config('plan_cache_mode', 'force_generic_plan', true),
-        set_config('enable_seqscan', 'off', true),
-        pg_advisory_xact_lock_shared(hashtextextended('orchestra:' || p_tenant, 0));
+    v_none := set_config('orchestra.tenant', p_tenant, true);
+    v_none := set_config('plan_cache_mode', 'force_generic_plan', true);
+    v_none := set_config('enable_seqscan', 'off', true);
+    v_none := pg_advisory_xact_lock_shared(hashtextextended('orchestra:' || p_tenant, 0));
     IF EXISTS (SELECT FROM orchestra.tombstones t WHERE t.tenant = p_tenant AND t.id = ANY (p_id))
         OR (v_has_keys AND EXISTS (
             SELECT FROM orchestra.idempotency_keys k WHERE k.tenant = p_tenant AND k.key = ANY (p_key)

@@ -13,8 +13,8 @@ use crate::error::{PROVIDER, is_passing};
 use crate::provider::AlloyDbMemoryProvider;
 use crate::write::Write;
 
-/// How many statements of one tenant are under way: while one is flushed to disk, another is prepared.
-const UNDER_WAY: usize = 2;
+/// How many statements of one tenant are under way: while some are flushed to disk, others are prepared.
+const UNDER_WAY: usize = 4;
 /// The most memories of one statement.
 const MOST: usize = 64;
 

@@ -3,7 +3,8 @@
 --
 -- A scope of few rows is read once through its own btree, and both arms are exact. A larger one is searched through the
 -- vector index and the index of words. Which it is, is decided here from what the caller knows of the scope, or by
--- counting. Should the vector index give fewer than there are, the scope is read after all.
+-- counting. Should the vector index give fewer than there are, the scope is read after all. The few rows that a filter by
+-- metadata leaves of a larger scope are found through the index of metadata, and read as a small scope is.
 --
 -- What reads the scope is planned for the values it is called with: a plan for an average scope fits neither small nor large
 -- ones. What reads rows by their keys is planned once for a connection.
@@ -27,7 +28,8 @@ CREATE FUNCTION orchestra.search_memories(
     p_space smallint,
     -- The query's stems; no lexical arm without.
     p_stems text[],
-    -- As of list_memories; its parameter is $6.
+    -- As of list_memories; its parameter is $6. The last argument is a list of documents of which the metadata of every row
+    -- that passes contains one, or null.
     p_filter text,
     p_arguments jsonb,
     -- How many candidates each arm gives.
@@ -35,7 +37,8 @@ CREATE FUNCTION orchestra.search_memories(
     p_neighbours boolean,
     -- Up to how many rows a scope is read whole.
     p_exact_up_to int,
-    -- What the caller knows of the scope, as a report told it ({"rows", "compared", "average_length"}); else it is counted.
+    -- What the caller knows of the scope, as a report told it ({"rows", "compared", "average_length"}), or measure_scope with
+    -- {"stems"} too; else it is counted.
     p_known jsonb,
     -- The space's vector index, or nothing where there is none: {"as", "dimensions"} of indexed_expression, "settings" of its
     -- search, "effort_setting" with "effort" and the "most" of it, "rows" in it, "oversampling": how many times more than
@@ -72,10 +75,9 @@ CREATE FUNCTION orchestra.search_memories(
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-    -- Up to how many rows of a large scope are scored by their words.
-    c_lexical_rows CONSTANT int := 20000;
-    -- Up to how many rows with a word are counted: from there on it is a common one.
-    c_counted_rows CONSTANT int := 5000;
+    -- How many rows of a large scope are scored by their words, and up to how many where these are too few.
+    c_scored_rows CONSTANT int := 500;
+    c_most_scored_rows CONSTANT int := 20000;
     v_scope text := orchestra.scopes_condition(p_user_id, p_agent_id, p_session_id)
         || ' AND (m.expires_at IS NULL OR m.expires_at > $5)';
     v_condition text := v_scope || CASE WHEN p_filter IS NULL THEN '' ELSE ' AND (' || p_filter || ')' END;
@@ -86,6 +88,8 @@ DECLARE
     v_compared bigint := (p_known ->> 'compared')::bigint;
     v_average float8 := (p_known ->> 'average_length')::float8;
     v_is_small boolean;
+    -- The rows that a filter leaves at most, where it says so by metadata and they are few.
+    v_named bigint[];
     v_by_index boolean := false;
     -- Whether the dense arm is done.
     v_is_found boolean := false;
@@ -94,11 +98,11 @@ DECLARE
     v_effort int;
     v_setting record;
     v_plan jsonb;
-    v_stem record;
-    -- The stems by which rows of a large scope are found, and how many rows, or more, have each other one.
-    v_asked text[] := p_stems;
-    v_left_out jsonb := '{}';
-    v_sum float8 := 0;
+    -- How many rows of a large scope have each stem, how many are to be scored, and by what they are found.
+    v_rows_of_stems jsonb := '{}';
+    v_budget int;
+    v_match tsquery;
+    v_matched tsquery;
     -- What the arms found: rows, nearest first; rows with a word and their BM25, best first; turns next to the best.
     v_dense bigint[] := '{}';
     v_lexical bigint[] := '{}';
@@ -134,6 +138,15 @@ BEGIN
     END IF;
     v_is_small := v_rows <= p_exact_up_to;
     v_considered := v_rows;
+    IF NOT v_is_small AND jsonb_typeof(p_arguments -> -1) = 'array' THEN
+        v_named := ARRAY(SELECT * FROM orchestra.rows_with_metadata(
+            ARRAY(SELECT jsonb_array_elements(p_arguments -> -1)), p_user_id, p_agent_id, p_session_id, p_exact_up_to + 1
+        ));
+        v_is_small := cardinality(v_named) <= p_exact_up_to;
+        IF NOT v_is_small THEN
+            v_named := NULL;
+        END IF;
+    END IF;
 
     IF NOT v_is_small AND p_query IS NOT NULL AND p_index IS NOT NULL THEN
         FOR v_setting IN SELECT * FROM jsonb_each_text(p_index -> 'settings') LOOP
@@ -174,7 +187,8 @@ BEGIN
                 || CASE WHEN p_query IS NULL THEN 'NULL::float8' ELSE 'CASE WHEN m.space = $8 THEN ' || v_distance || ' END' END
                 || ' AS distance, '
                 || CASE WHEN v_is_small AND v_has_words THEN 'CASE WHEN m.words @@ $9 THEN m.words END' ELSE 'NULL::tsvector' END
-                || ' AS words FROM orchestra.memories m WHERE ' || v_condition || '), '
+                || ' AS words FROM orchestra.memories m WHERE ' || v_condition
+                || CASE WHEN v_named IS NULL THEN '' ELSE ' AND m.ordinal = ANY ($13)' END || '), '
             'whole AS MATERIALIZED (SELECT count(*) AS considered, count(s.distance) AS compared, '
                 'count(*) FILTER (WHERE s.length > 0) AS rows, avg(s.length) FILTER (WHERE s.length > 0) AS average '
                 'FROM scoped s)'
@@ -189,37 +203,31 @@ BEGIN
             END
         INTO v_considered, v_compared, v_dense, v_lexical, v_bm25
         USING p_tenant, p_user_id, p_agent_id, p_session_id, p_now, p_arguments, p_query, p_space,
-            orchestra.any_stem(p_stems), p_limit, p_stems, v_left_out;
+            orchestra.any_stem(p_stems), p_limit, p_stems, v_rows_of_stems, v_named;
     END IF;
 
     IF NOT v_is_small AND v_has_words THEN
-        -- A word that many rows have says little of each and takes long to look up: rows are found by the rarer words, and
-        -- scored by all.
-        v_asked := '{}';
-        FOR v_stem IN
-            SELECT s.stem, (
-                SELECT count(*) FROM orchestra.rows_with_words(
-                    orchestra.any_stem(ARRAY[s.stem]), p_user_id, p_agent_id, p_session_id, c_counted_rows
-                )
-            ) AS rows
-            FROM unnest(p_stems) AS s(stem) ORDER BY 2
+        v_rows_of_stems := orchestra.rows_of_stems(
+            p_tenant, p_user_id, p_agent_id, p_session_id, p_now, p_stems, v_rows, p_known -> 'stems'
+        );
+        v_budget := greatest(c_scored_rows, 20 * p_limit);
         LOOP
-            v_sum := v_sum + v_stem.rows;
-            IF v_asked = '{}' OR v_sum <= c_lexical_rows THEN
-                v_asked := v_asked || v_stem.stem;
-            ELSE
-                v_left_out := v_left_out || jsonb_build_object(v_stem.stem, v_stem.rows);
-            END IF;
+            v_match := orchestra.promising_match(v_rows_of_stems, v_rows, v_budget);
+            -- What a filter leaves may be too few.
+            EXIT WHEN v_match IS NULL OR v_match = v_matched;
+            EXECUTE
+                'WITH whole AS MATERIALIZED (SELECT $13 AS rows, $14 AS average), ' || orchestra.bm25(
+                    'SELECT m.ordinal, m.length, m.words '
+                    'FROM orchestra.rows_with_words($9, $2, $3, $4, $15) AS w(ordinal) '
+                    'JOIN orchestra.memories m ON m.ordinal = w.ordinal WHERE ' || v_condition
+                ) || ' SELECT b.rows, b.scores FROM scored b'
+            INTO v_lexical, v_bm25
+            USING p_tenant, p_user_id, p_agent_id, p_session_id, p_now, p_arguments, p_query, p_space,
+                v_match, p_limit, p_stems, v_rows_of_stems, v_rows, v_average, v_budget;
+            EXIT WHEN cardinality(v_lexical) >= p_limit OR v_budget >= c_most_scored_rows;
+            v_matched := v_match;
+            v_budget := least(10 * v_budget, c_most_scored_rows);
         END LOOP;
-        EXECUTE
-            'WITH whole AS MATERIALIZED (SELECT $13 AS rows, $14 AS average), ' || orchestra.bm25(
-                'SELECT m.ordinal, m.length, m.words '
-                'FROM orchestra.rows_with_words($9, $2, $3, $4, ' || c_lexical_rows || ') AS w(ordinal) '
-                'JOIN orchestra.memories m ON m.ordinal = w.ordinal WHERE ' || v_condition
-            ) || ' SELECT b.rows, b.scores FROM scored b'
-        INTO v_lexical, v_bm25
-        USING p_tenant, p_user_id, p_agent_id, p_session_id, p_now, p_arguments, p_query, p_space,
-            orchestra.any_stem(v_asked), p_limit, p_stems, v_left_out, v_rows, v_average;
     END IF;
 
     v_lexical := coalesce(v_lexical, '{}');
@@ -273,8 +281,8 @@ $$;
 
 -- The parts of a statement that score rows by their words: `scored` has the rows, best first, and their scores. `p_hits`
 -- gives the rows with one of the words as (ordinal, length, words), and the statement's own `whole` says over how many rows
--- rarity counts and how long they are on average. $11 are the stems; $12 says how many rows have those that `p_hits` was not
--- asked for.
+-- rarity counts and how long they are on average. $11 are the stems; $12 says how many rows have each where
+-- `p_hits` does not give all of them.
 CREATE FUNCTION orchestra.bm25(p_hits text) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT 'hits AS MATERIALIZED ('
@@ -289,6 +297,98 @@ LANGUAGE sql IMMUTABLE AS $$
             'FROM hits h JOIN rarity r ON r.lexeme = h.lexeme CROSS JOIN whole w GROUP BY h.ordinal), '
         'scored AS (SELECT array_agg(l.ordinal ORDER BY l.bm25 DESC, l.ordinal) AS rows, '
             'array_agg(l.bm25 ORDER BY l.bm25 DESC, l.ordinal) AS scores FROM lexical l)'
+$$;
+
+-- How many rows of a large scope have each of these stems, as {stem: rows}. `p_known` says it of the common ones, or is
+-- nothing where the scope was not measured yet; then some of its rows say it. Each other one is looked up.
+CREATE FUNCTION orchestra.rows_of_stems(
+    p_tenant text, p_user_id text[], p_agent_id text[], p_session_id text[], p_now timestamptz, p_stems text[], p_rows bigint,
+    p_known jsonb
+) RETURNS jsonb
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    c_rows_of_sample CONSTANT int := 1000;
+    -- A stem that fewer of these have is looked up.
+    c_common CONSTANT int := 20;
+    -- From there on a stem that is not known to be common counts as one.
+    c_counted CONSTANT int := 2000;
+    v_known jsonb := p_known;
+BEGIN
+    IF v_known IS NULL THEN
+        EXECUTE
+            'WITH sample AS MATERIALIZED (SELECT m.words FROM orchestra.memories m WHERE '
+            || orchestra.scopes_condition(p_user_id, p_agent_id, p_session_id)
+            || ' AND (m.expires_at IS NULL OR m.expires_at > $5) LIMIT $7) '
+            'SELECT coalesce(jsonb_object_agg(s.lexeme, s.rows * $6 / (SELECT count(*) FROM sample)), ''{}'') FROM ('
+            'SELECT w.lexeme, count(*)::float8 AS rows FROM sample '
+            'CROSS JOIN LATERAL unnest(sample.words) AS w(lexeme, positions, weights) '
+            'WHERE w.lexeme = ANY ($8) GROUP BY w.lexeme HAVING count(*) >= $9) s'
+        INTO v_known
+        USING p_tenant, p_user_id, p_agent_id, p_session_id, p_now, p_rows, c_rows_of_sample, p_stems, c_common;
+    END IF;
+    RETURN (
+        SELECT jsonb_object_agg(s.stem, coalesce((v_known ->> s.stem)::float8, (
+            SELECT count(*) FROM orchestra.rows_with_words(
+                orchestra.any_stem(ARRAY[s.stem]), p_user_id, p_agent_id, p_session_id, c_counted
+            )
+        )))
+        FROM unnest(p_stems) AS s(stem)
+    );
+END
+$$;
+
+-- What the best rows by BM25 are found by, in a large scope: rare stems alone, and common ones where two or three of them are
+-- together, so that about `p_budget` rows are found. NULL when no row has any stem.
+--
+-- A stem weighs about -ln of the share of rows that have it. So stems together weigh about -ln of the share that would have
+-- them all, were they spread by chance, and the rarest of all combinations are those that weigh most. What is not found has
+-- none of them, and is less good, but for how often a stem stands in a text and how long the text is.
+CREATE FUNCTION orchestra.promising_match(p_rows_of_stems jsonb, p_rows bigint, p_budget int) RETURNS tsquery
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    RETURN (
+        WITH stems AS MATERIALIZED (
+            SELECT orchestra.any_stem(ARRAY[s.key])::text AS stem, s.value::float8 / p_rows AS share,
+                row_number() OVER (ORDER BY s.value::float8, s.key) AS at
+            FROM jsonb_each_text(p_rows_of_stems) s
+            WHERE s.value::float8 > 0
+            ORDER BY s.value::float8, s.key
+            -- What the commonest of so many add is little, and the combinations are many.
+            LIMIT 12
+        ), combined AS (
+            -- `without` is the share without the commonest stem.
+            SELECT a.stem AS a, NULL AS b, NULL AS c, a.share, 'infinity'::float8 AS without, 1 AS size FROM stems a
+            UNION ALL
+            SELECT a.stem, b.stem, NULL, a.share * b.share, a.share, 2
+            FROM stems a JOIN stems b ON b.at > a.at
+            UNION ALL
+            SELECT a.stem, b.stem, c.stem, a.share * b.share * c.share, a.share * b.share, 3
+            FROM stems a JOIN stems b ON b.at > a.at JOIN stems c ON c.at > b.at
+        ), chosen AS (
+            SELECT c.*, max(c.share) OVER () AS most
+            FROM (
+                -- Those of one share are chosen together.
+                SELECT c.*, rank() OVER summed AS at, sum(c.share) OVER summed * p_rows AS rows
+                FROM combined c WINDOW summed AS (ORDER BY c.share)
+            ) c
+            WHERE c.rows <= p_budget OR c.at = 1
+        ), pairs AS (
+            SELECT c.a, CASE
+                WHEN max(c.size) > 2 THEN format('%s & (%s)', c.b, string_agg(c.c, ' | ' ORDER BY c.c)) ELSE c.b
+            END AS rest
+            FROM chosen c
+            -- Not what is asked for with a stem less.
+            WHERE c.without > c.most
+            GROUP BY c.a, c.b
+        ), alone AS (
+            SELECT CASE
+                WHEN count(p.rest) > 0 THEN format('%s & (%s)', p.a, string_agg(p.rest, ' | ' ORDER BY p.rest)) ELSE p.a
+            END AS match
+            FROM pairs p GROUP BY p.a
+        )
+        SELECT string_agg(a.match, ' | ' ORDER BY a.match)::tsquery FROM alone a
+    );
+END
 $$;
 
 -- The turn before or after one in its session.
@@ -318,19 +418,36 @@ LANGUAGE sql IMMUTABLE AS $$
     ), '')::tsquery FROM unnest(p_stems) s
 $$;
 
--- How much is in some scopes together, counted to the last row.
+-- How much is in some scopes together, counted to the last row, and how many rows have each of its common stems, as {stem: rows}: counted in
+-- some 100,000 rows of them, or in all where it has no more. A stem that is not named is one that fewer than one row in 500 has.
 CREATE FUNCTION orchestra.measure_scopes(
     p_tenant text, p_user_id text[], p_agent_id text[], p_session_id text[], p_now timestamptz, p_space smallint
-) RETURNS TABLE (rows bigint, compared bigint, average_length float8)
-LANGUAGE plpgsql STABLE AS $$
+) RETURNS TABLE (rows bigint, compared bigint, average_length float8, stems jsonb)
+LANGUAGE plpgsql AS $$
+DECLARE
+    c_rows_of_sample CONSTANT float8 := 100000;
+    v_scope text := orchestra.scopes_condition(p_user_id, p_agent_id, p_session_id)
+        || ' AND (m.expires_at IS NULL OR m.expires_at > $5)';
+    v_share float8;
 BEGIN
     PERFORM set_config('orchestra.tenant', p_tenant, true);
     PERFORM set_config('jit', 'off', true);
-    RETURN QUERY EXECUTE
+    EXECUTE
         'SELECT count(*), count(*) FILTER (WHERE m.space = $6), coalesce(avg(m.length), 0)::float8 '
-        'FROM orchestra.memories m WHERE ' || orchestra.scopes_condition(p_user_id, p_agent_id, p_session_id)
-        || ' AND (m.expires_at IS NULL OR m.expires_at > $5)'
+        'FROM orchestra.memories m WHERE ' || v_scope
+    INTO rows, compared, average_length
     USING p_tenant, p_user_id, p_agent_id, p_session_id, p_now, p_space;
+    v_share := least(c_rows_of_sample / greatest(rows, 1), 1);
+    EXECUTE
+        'WITH sample AS MATERIALIZED (SELECT m.words FROM orchestra.memories m WHERE ' || v_scope
+        || ' AND ($6 = 1 OR random() < $6)) '
+        'SELECT coalesce(jsonb_object_agg(s.lexeme, round(s.rows / $6)), ''{}'') FROM ('
+        'SELECT w.lexeme, count(*)::float8 AS rows FROM sample '
+        'CROSS JOIN LATERAL unnest(sample.words) AS w(lexeme, positions, weights) '
+        'GROUP BY w.lexeme HAVING count(*) >= $7 ORDER BY 2 DESC LIMIT 1000) s'
+    INTO stems
+    USING p_tenant, p_user_id, p_agent_id, p_session_id, p_now, v_share, least(c_rows_of_sample, rows) / 500;
+    RETURN NEXT;
 END
 $$;
 

@@ -23,7 +23,9 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp A
 BEGIN
     RETURN QUERY EXECUTE
         'SELECT m.ordinal FROM orchestra.memories m WHERE '
-        || orchestra.scopes_condition(p_user_id, p_agent_id, p_session_id) || ' AND m.words @@ $5 LIMIT $6'
+        || orchestra.scopes_condition(p_user_id, p_agent_id, p_session_id)
+        -- Where more match, those of which more words match, more often, in shorter texts.
+        || ' AND m.words @@ $5 ORDER BY ts_rank(m.words, $5, 1) DESC LIMIT $6'
     USING current_setting('orchestra.tenant', true), p_user_id, p_agent_id, p_session_id, p_match, p_limit;
 END
 $$;

@@ -7,6 +7,7 @@ mod index;
 mod load;
 mod plain;
 mod search;
+mod words;
 mod write;
 
 use anyhow::{Result, bail};
@@ -90,6 +91,7 @@ pub async fn run(args: &Args) -> Result<Report> {
             index::run(&mut database, &mut report, &mut goals).await?;
         }
         if runs(Part::Search) {
+            words::run(&database, &mut report, &mut goals).await?;
             search::run(&database, &args.concurrency, rounds, &mut report, &mut goals).await?;
         }
         if runs(Part::Plain) {

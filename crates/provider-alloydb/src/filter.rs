@@ -7,6 +7,7 @@
 //! Texts and metadata are expected as [`escape`](mod@crate::escape) keeps them. Every expression is true or false,
 //! never NULL, so that its opposite is right too.
 
+mod documents;
 mod sql;
 mod time;
 
@@ -26,7 +27,8 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 pub struct Compiled {
     /// A boolean expression over `m`, a row of `orchestra.memories`.
     pub sql: String,
-    /// The array to bind to the placeholder, as jsonb.
+    /// The array to bind to the placeholder, as jsonb. Its last element is for the index of metadata: a list of documents of
+    /// which the metadata of whatever is found contains one, or null where the filter does not say so.
     pub arguments: Value,
 }
 
@@ -35,6 +37,7 @@ pub struct Compiled {
 pub fn compile(filter: &Filter, placeholder: &str) -> Compiled {
     let mut compiler = Compiler { placeholder, arguments: Vec::new() };
     let sql = compiler.filter(filter, true);
+    compiler.arguments.push(Value::from(documents::required(filter)));
     Compiled { sql, arguments: Value::Array(compiler.arguments) }
 }
 

@@ -9,17 +9,22 @@ use serde::{Deserialize, Serialize};
 
 /// After how long a large scope is measured again, beside the searches that go on with what was known.
 const LIFETIME: Duration = Duration::from_secs(60);
+/// Or after so many times as long as measuring took, so that it is never more than a hundredth of the work.
+const REST: u32 = 100;
 /// How many scopes are remembered.
 const MOST: usize = 10_000;
 
 /// How much is in some scopes together.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Known {
     pub rows: i64,
     /// Those of them that have a vector in the space that was asked for.
     pub compared: Option<i64>,
     /// Stems a memory.
     pub average_length: Option<f64>,
+    /// How many memories have each common stem. A measured scope has no other common ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stems: Option<HashMap<String, f64>>,
 }
 
 /// By what is searched together, all of one tenant, and space.
@@ -36,12 +41,18 @@ struct Entry {
 }
 
 impl Scopes {
-    pub(crate) fn get(&self, scopes: &[&Scope], space: i16) -> Option<Known> {
-        self.lock().get(&key(scopes, space)).map(|entry| entry.known)
+    /// With no other stems than these.
+    pub(crate) fn get(&self, scopes: &[&Scope], space: i16, stems: &[String]) -> Option<Known> {
+        let entries = self.lock();
+        let known = &entries.get(&key(scopes, space))?.known;
+        let rows = |all: &HashMap<String, f64>| {
+            stems.iter().filter_map(|stem| Some((stem.clone(), *all.get(stem)?))).collect()
+        };
+        Some(Known { stems: known.stems.as_ref().map(rows), ..*known })
     }
 
     /// Whether it is time to measure what is in the scopes. Says so once, for whoever asks first.
-    pub(crate) fn is_due(&self, scopes: &[&Scope], space: i16, guess: Known) -> bool {
+    pub(crate) fn is_due(&self, scopes: &[&Scope], space: i16, guess: &Known) -> bool {
         let now = Instant::now();
         let key = key(scopes, space);
         let mut scopes = self.lock();
@@ -52,14 +63,15 @@ impl Scopes {
                 true
             }
             None => {
-                insert(&mut scopes, key, guess);
+                insert(&mut scopes, key, guess.clone(), LIFETIME);
                 true
             }
         }
     }
 
-    pub(crate) fn learn(&self, scopes: &[&Scope], space: i16, known: Known) {
-        insert(&mut self.lock(), key(scopes, space), known);
+    /// `took`: how long it took to find out.
+    pub(crate) fn learn(&self, scopes: &[&Scope], space: i16, known: Known, took: Duration) {
+        insert(&mut self.lock(), key(scopes, space), known, LIFETIME.max(took * REST));
     }
 
     pub(crate) fn forget(&self, tenant: &str) {
@@ -76,7 +88,7 @@ fn key(scopes: &[&Scope], space: i16) -> Key {
     (scopes.iter().copied().cloned().collect(), space)
 }
 
-fn insert(scopes: &mut HashMap<Key, Entry>, key: Key, known: Known) {
+fn insert(scopes: &mut HashMap<Key, Entry>, key: Key, known: Known, lifetime: Duration) {
     if scopes.len() >= MOST {
         // What is not asked for does not come due again.
         let now = Instant::now();
@@ -85,7 +97,7 @@ fn insert(scopes: &mut HashMap<Key, Entry>, key: Key, known: Known) {
             scopes.clear();
         }
     }
-    scopes.insert(key, Entry { known, due: Instant::now() + LIFETIME });
+    scopes.insert(key, Entry { known, due: Instant::now() + lifetime });
 }
 
 #[cfg(test)]
@@ -97,12 +109,22 @@ mod tests {
         let (scopes, acme) = (Scopes::default(), Scope::tenant("acme").unwrap());
         let (ann, bob) = (acme.clone().with_user("ann").unwrap(), acme.with_user("bob").unwrap());
         let both = [&ann, &bob];
-        let guess = Known { rows: 7, compared: None, average_length: None };
-        assert!(scopes.is_due(&both, 1, guess) && !scopes.is_due(&both, 1, guess));
-        assert_eq!(scopes.get(&both, 1), Some(guess));
-        assert_eq!(scopes.get(&both, 2), None);
-        assert_eq!(scopes.get(&[&ann], 1), None, "what is known of both is not known of one");
+        let guess = Known { rows: 7, compared: None, average_length: None, stems: None };
+        assert!(scopes.is_due(&both, 1, &guess) && !scopes.is_due(&both, 1, &guess));
+        assert_eq!(scopes.get(&both, 1, &[]), Some(guess));
+        assert_eq!(scopes.get(&both, 2, &[]), None);
+        assert_eq!(scopes.get(&[&ann], 1, &[]), None, "what is known of both is not known of one");
         scopes.forget("acme");
-        assert_eq!(scopes.get(&both, 1), None);
+        assert_eq!(scopes.get(&both, 1, &[]), None);
+    }
+
+    #[test]
+    fn no_stems_are_told_but_those_asked_for() {
+        let (scopes, acme) = (Scopes::default(), Scope::tenant("acme").unwrap());
+        let stems =
+            |stems: &[(&str, f64)]| Some(stems.iter().map(|(stem, rows)| ((*stem).to_owned(), *rows)).collect());
+        let known = |stems| Known { rows: 7, compared: Some(7), average_length: Some(3.5), stems };
+        scopes.learn(&[&acme], 1, known(stems(&[("day", 3.0), ("go", 2.0)])), Duration::ZERO);
+        assert_eq!(scopes.get(&[&acme], 1, &["go".into(), "rare".into()]), Some(known(stems(&[("go", 2.0)]))));
     }
 }

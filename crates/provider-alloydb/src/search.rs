@@ -1,7 +1,7 @@
 //! The search: one statement, and what it reports put in the core's words.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use memory_core::{
     Arm, ArmReport, Candidate, Candidates, Error, IndexUse, MemoryId, Result, Scope, SearchRequest, WriteToken,
@@ -142,7 +142,8 @@ impl AlloyDbMemoryProvider {
         let filter = request.filter.as_ref().map(|filter| compile(filter, ARGUMENTS));
         let (scopes, now) = (request.scopes(), self.now());
         let as_of = request.as_of.filter(|at| *at < now).map(in_range);
-        let known = self.inner.scopes.get(&scopes, space);
+        let stems = request.text.as_deref().map(lexical::query);
+        let known = self.inner.scopes.get(&scopes, space, stems.as_deref().unwrap_or_default());
         let vector = request.embedding.as_ref().map(|embedding| pgvector::Vector::from(embedding.values().to_vec()));
         let query = || {
             let query = self
@@ -150,7 +151,7 @@ impl AlloyDbMemoryProvider {
                 .bind(at_least.map(|transaction| transaction.to_string()))
                 .bind(vector.clone())
                 .bind(space)
-                .bind(request.text.as_deref().map(lexical::query))
+                .bind(stems.clone())
                 .bind(filter.as_ref().map(|filter| filter.sql.clone()))
                 .bind(filter.as_ref().map(|filter| Json(filter.arguments.clone())))
                 .bind(i32::try_from(request.candidates).unwrap_or(i32::MAX))
@@ -159,7 +160,7 @@ impl AlloyDbMemoryProvider {
                 Some(at) => query.bind(at),
                 None => query
                     .bind(i32::try_from(self.inner.config.exact_up_to).unwrap_or(i32::MAX))
-                    .bind(known.map(Json))
+                    .bind(known.as_ref().map(Json))
                     .bind(index.map(|index| Json(index.search.clone()))),
             }
         };
@@ -169,11 +170,11 @@ impl AlloyDbMemoryProvider {
         if !report.visible {
             return Ok(None);
         }
-        match report.known {
+        match &report.known {
             // Read whole, and so known to the last row.
             Some(known) if report.small && request.filter.is_none() => {
                 let rows = i64::try_from(report.considered).unwrap_or(i64::MAX);
-                self.inner.scopes.learn(&scopes, space, Known { rows, ..known });
+                self.inner.scopes.learn(&scopes, space, Known { rows, ..known.clone() }, Duration::ZERO);
             }
             Some(known) if !report.small && self.inner.scopes.is_due(&scopes, space, known) => {
                 tokio::spawn(self.clone().measure(scopes.into_iter().cloned().collect(), space));
@@ -203,13 +204,16 @@ impl AlloyDbMemoryProvider {
         let statement = "SELECT * FROM orchestra.measure_scopes($1, $2, $3, $4, $5, $6)";
         let query = || self.within(statement, &scopes).bind(space);
         let pool = self.replicas().first().map_or(&self.inner.primary, |replica| &replica.pool);
+        let begun = Instant::now();
         let measured = self.inner.statements.row(pool, Repeat::Harmless, query).await;
         let known = measured.and_then(|row| {
             let (rows, compared) = (row.try_get("rows")?, row.try_get("compared")?);
-            Ok(Known { rows, compared: Some(compared), average_length: Some(row.try_get("average_length")?) })
+            let Json(stems) = row.try_get("stems")?;
+            let average_length = Some(row.try_get("average_length")?);
+            Ok(Known { rows, compared: Some(compared), average_length, stems: Some(stems) })
         });
         match known {
-            Ok(known) => self.inner.scopes.learn(&scopes, space, known),
+            Ok(known) => self.inner.scopes.learn(&scopes, space, known, begun.elapsed()),
             // The guess stays; it is measured again when it next comes due.
             Err(error) => debug!(error = &error as &dyn std::error::Error, "a scope was not measured"),
         }

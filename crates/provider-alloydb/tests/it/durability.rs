@@ -32,9 +32,11 @@ pub struct Told {
     /// The text of each memory that is there.
     pub there: BTreeMap<MemoryId, String>,
     /// Those whose last change was not acknowledged: either text may be there, or none where they were being forgotten.
-    open: BTreeMap<MemoryId, Option<String>>,
+    pub open: BTreeMap<MemoryId, Option<String>>,
     pub forgotten: Vec<MemoryId>,
     pub batches: u64,
+    /// Memories that were inserted.
+    pub memories: u64,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -70,21 +72,22 @@ async fn what_was_acknowledged_survives_the_death_of_the_server_and_is_there_onc
         recoveries.push(recovery);
     }
     is_done.store(true, Ordering::Relaxed);
-    let (mut batches, mut forgotten) = (0, 0);
+    let mut all = Vec::new();
     let mut direct = home.direct().await;
     for (number, writer) in writers.into_iter().enumerate() {
         let told = writer.await.unwrap();
         let scope = make::session("acme", &format!("user-{number}"), "monday");
         compare(&store, &scope, &told).await;
-        batches += told.batches;
-        forgotten += told.forgotten.len();
+        all.push(told);
     }
-    assert_each_once(&mut direct, batches).await;
+    assert_each_once(&mut direct, &all).await;
     direct.close().await.unwrap();
     recoveries.sort();
     eprintln!(
-        "{rounds} rounds, {} changes acknowledged, {batches} batches, {forgotten} forgotten; recovery {:?} to {:?}",
+        "{rounds} rounds, {} changes acknowledged, {} batches, {} forgotten; recovery {:?} to {:?}",
         written.load(Ordering::Relaxed),
+        all.iter().map(|told| told.batches).sum::<u64>(),
+        all.iter().map(|told| told.forgotten.len()).sum::<usize>(),
         recoveries[0],
         recoveries[recoveries.len() - 1]
     );
@@ -108,6 +111,7 @@ pub async fn write(
         let batch = InsertBatch { idempotency: key(&format!("{user} {number}")), ..make::batch(memories.clone()) };
         until_acknowledged(&store, &batch).await;
         told.batches += 1;
+        told.memories += count;
         written.fetch_add(1, Ordering::Relaxed);
         told.there.extend(memories.iter().map(|memory| (memory.id, memory.text.clone())));
         let id = memories[0].id;
@@ -165,17 +169,20 @@ pub fn passing(error: &Error) {
     assert!(matches!(error, Error::Backend { .. }) && error.is_retryable(), "{error:?}");
 }
 
-/// One key, one effect: as many insertions were told to those who follow as there are keys.
-pub async fn assert_each_once(direct: &mut PgConnection, batches: u64) {
-    let events: (i64, i64, i64) = sqlx::query_as(
-        "SELECT count(*) FILTER (WHERE event = 'inserted'), \
+/// One key, one effect: those who follow were told of each memory once, and each key has its receipt.
+pub async fn assert_each_once(direct: &mut PgConnection, told: &[Told]) {
+    let counts: (i64, i64, i64, i64) = sqlx::query_as(
+        "SELECT count(*), count(DISTINCT id), \
          (SELECT count(*) FROM orchestra.idempotency_keys WHERE receipt IS NOT NULL), \
-         (SELECT count(*) FROM orchestra.idempotency_keys WHERE receipt IS NULL) FROM orchestra.outbox",
+         (SELECT count(*) FROM orchestra.idempotency_keys WHERE receipt IS NULL) \
+         FROM orchestra.outbox CROSS JOIN LATERAL unnest(memories) AS id WHERE event = 'inserted'",
     )
     .fetch_one(direct)
     .await
     .expect("counts");
-    assert_eq!((events.0, events.1, events.2), (batches as i64, batches as i64, 0));
+    let memories = told.iter().map(|told| told.memories).sum::<u64>() as i64;
+    let batches = told.iter().map(|told| told.batches).sum::<u64>() as i64;
+    assert_eq!(counts, (memories, memories, batches, 0));
 }
 
 pub async fn compare(store: &AlloyDbMemoryProvider, scope: &Scope, told: &Told) {

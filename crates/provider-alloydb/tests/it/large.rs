@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 
 use memory_core::arena::{Bm25Query, Bm25Statistics, LexicalArena};
-use memory_core::{Arm, EmbeddedMemory, InsertBatch, Memory, MemoryId, MemoryStore as _};
+use memory_core::{
+    Arm, EmbeddedMemory, Filter, InsertBatch, Memory, MemoryId, MemoryPatch, MemoryStore as _, SearchRequest,
+};
 use memory_testkit::make;
 use provider_alloydb::AlloyDbMemoryProvider;
+use serde_json::json;
 use sqlx::Executor as _;
 
 use crate::support::Home;
@@ -152,6 +155,104 @@ async fn a_large_scope_as_of_a_former_time_is_compared_whole() {
     }
     let same = found.candidates.iter().find(|one| one.memory.id == memories[7].id).expect("the very vector");
     assert!(same.similarity.expect("a vector") > 0.9999 && same.memory.text == memories[7].text);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_metadata_leaves_of_a_large_scope_is_searched_exactly_where_it_is_little() {
+    let Some(home) = Home::new() else { return };
+    let (store, memories) = filled(&home).await;
+    let scope = make::user("acme", "ann");
+    for (at, memory) in memories.iter().enumerate() {
+        let metadata = json!({"order": format!("A-{}", at % 30), "source": if at % 3 == 0 { "mail" } else { "chat" }});
+        let patch = MemoryPatch { metadata: Some(metadata.as_object().unwrap().clone()), ..MemoryPatch::default() };
+        store.update(&scope, memory.id, patch).await.expect("update");
+    }
+    let query = make::embedding(&make::space("testkit"), 1000);
+    let search = async |filter: serde_json::Value| {
+        let filter = Some(Filter::from_json(&filter).unwrap());
+        let request = SearchRequest { filter, ..make::search(&scope, Some(query.clone()), Some("a common passport")) };
+        store.search(&request).await.expect("search")
+    };
+    let matching = |rest: usize| memories.iter().skip(rest).step_by(30);
+    for (filter, expected) in [
+        (json!({"metadata.order": "A-7"}), matching(7).map(|memory| memory.id).collect::<Vec<_>>()),
+        (json!({"metadata.order": {"in": ["A-7", "A-9"]}}), matching(7).chain(matching(9)).map(|m| m.id).collect()),
+        (json!({"metadata.order": "A-7", "metadata.source": "mail"}), vec![]),
+        (json!({"metadata.order": "A-99"}), vec![]),
+    ] {
+        let found = search(filter.clone()).await;
+        assert!(found.arms.iter().all(|arm| arm.exact), "{filter}: {:?}", found.arms);
+        assert!(found.arms.iter().all(|arm| arm.considered == expected.len() as u64), "{filter}: {:?}", found.arms);
+        assert!(found.candidates.iter().all(|candidate| expected.contains(&candidate.memory.id)), "{filter}");
+        assert_eq!(found.candidates.is_empty(), expected.is_empty(), "{filter}");
+    }
+    // It leaves 100, which are many here.
+    let found = search(json!({"metadata.source": "mail"})).await;
+    let words = found.arms.iter().find(|report| report.arm == Arm::Lexical).expect("a report");
+    assert!(!words.exact && words.returned > 0, "{words:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn codes_and_names_are_found_first_in_small_and_large_scopes() {
+    const NAMED: [&str; 5] = [
+        "The parcel ORD-4711-B went back",
+        "Her limits are in conf/v2.3 since then",
+        "Doctor Müller-Lüdenscheidt called twice",
+        "Ticket #A17_x is for O'Neill",
+        "The build 1.84.0-nightly is broken",
+    ];
+    let Some(home) = Home::new() else { return };
+    let (large, memories) = filled(&home).await;
+    let small = home.open().await;
+    let scope = make::user("acme", "ann");
+    // What is like it, but another one.
+    let other = [
+        "The parcel ORD-4711-C",
+        "ORD-4712-B came",
+        "Limits of conf/v2.4",
+        "Doctor Müller",
+        "Ticket #A18_x",
+        "1.85.0-nightly",
+    ];
+    let now = memories[0].recorded_at;
+    let named: Vec<Memory> = NAMED.iter().chain(&other).map(|text| make::memory(&scope, text, now)).collect();
+    large.insert(make::batch(named.clone())).await.expect("insert");
+    for (at, query) in [
+        "what became of ORD-4711-B",
+        "conf/v2.3?",
+        "when did Müller-Lüdenscheidt call",
+        "a17_X",
+        "is 1.84.0-nightly broken",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for store in [&small, &large] {
+            let found = store.search(&make::search(&scope, None, Some(query))).await.expect("search");
+            let best = found.candidates.iter().max_by(|a, b| a.bm25.total_cmp(&b.bm25)).expect("a candidate");
+            assert_eq!(best.memory.text, NAMED[at], "{query}");
+        }
+    }
+}
+
+/// What rows of a scope of 100,000 are found by, by how many of them have each word.
+#[tokio::test]
+async fn rare_words_are_asked_for_alone_and_common_ones_together() {
+    let Some(home) = Home::new() else { return };
+    let mut connection = home.as_app().await;
+    let mut of = async |words: serde_json::Value, budget: i32| {
+        let of = "SELECT orchestra.promising_match($1, 100000, $2)::text";
+        let found: Option<String> =
+            sqlx::query_scalar(of).bind(words).bind(budget).fetch_one(&mut connection).await.expect("an answer");
+        found.unwrap_or_default()
+    };
+    let words = json!({"lisbon": 40, "passport": 300, "week": 3000, "day": 9000, "one": 11000, "absent": 0});
+    insta::assert_snapshot!(of(words.clone(), 1000).await, @"'lisbon' | 'passport' | 'week' & 'day'");
+    insta::assert_snapshot!(of(words.clone(), 20).await, @"'lisbon' & ( 'day' | 'one' | 'passport' | 'week' ) | 'passport' & ( 'day' & 'one' | 'week' & ( 'day' | 'one' ) )");
+    insta::assert_snapshot!(of(words, 100_000).await, @"'day' | 'lisbon' | 'one' | 'passport' | 'week'");
+    // One that everybody has is better than none; nobody is found by what nobody has.
+    insta::assert_snapshot!(of(json!({"it's": 90000, "a\\b": 100000}), 1000).await, @"'it''s'");
+    insta::assert_snapshot!(of(json!({"absent": 0}), 1000).await, @"");
 }
 
 /// Whether a condition holds within some seconds.

@@ -13,7 +13,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::config;
 use super::proxy::Proxy;
-use crate::durability::{WRITERS, assert_each_once, compare, write};
+use crate::durability::{Told, WRITERS, assert_each_once, compare, write};
 use crate::support::{Home, is_full_campaign, wait_until};
 
 /// From when the address leads to the promoted one to the first acknowledged write.
@@ -75,14 +75,15 @@ async fn campaign(rounds: usize) -> bool {
     let url = cluster.replicas[primary.expect("a round")].url();
     let options: PgConnectOptions = url.parse().expect("a URL");
     let mut direct = PgConnection::connect_with(&options.database(&home.name)).await.expect("connect");
-    let mut batches = reader.await.expect("what it saw");
+    let mut all = vec![reader.await.expect("what it saw")];
     for (number, writer) in writers.into_iter().enumerate() {
         let told = writer.await.expect("what it was told");
         compare(&store, &make::session("acme", &format!("user-{number}"), "monday"), &told).await;
-        batches += told.batches;
+        all.push(told);
     }
-    assert_each_once(&mut direct, batches).await;
+    assert_each_once(&mut direct, &all).await;
     direct.close().await.expect("close");
+    let batches = all.iter().map(|told| told.batches).sum::<u64>();
     eprintln!("{rounds} promotions, {batches} batches acknowledged");
     true
 }
@@ -92,8 +93,8 @@ fn is_up(port: u16) -> bool {
     std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
-/// Writes and searches what was written, now and from before, until it is done. Gives how many writes there were.
-async fn read(store: AlloyDbMemoryProvider, scope: Scope, now: Timestamp, is_done: Arc<AtomicBool>) -> u64 {
+/// Writes and searches what was written, now and from before, until it is done.
+async fn read(store: AlloyDbMemoryProvider, scope: Scope, now: Timestamp, is_done: Arc<AtomicBool>) -> Told {
     let mut tokens = Vec::new();
     while !is_done.load(Ordering::Relaxed) {
         let number = tokens.len();
@@ -122,5 +123,6 @@ async fn read(store: AlloyDbMemoryProvider, scope: Scope, now: Timestamp, is_don
             assert!(seen.iter().any(|candidate| candidate.memory.id == *id), "{at} of {number}");
         }
     }
-    tokens.len() as u64
+    let writes = tokens.len() as u64;
+    Told { batches: writes, memories: writes, ..Told::default() }
 }

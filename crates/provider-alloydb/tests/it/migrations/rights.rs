@@ -36,7 +36,7 @@ async fn row_level_security_holds_on_every_table() {
         let (reads, writes) = if WITHOUT_TENANT.contains(&&*name) { ("true", "true") } else { (own, &*writes) };
         let mut expected = vec![format!("PERMISSIVE ALL using {reads} check {writes}")];
         if name == "memories" {
-            // One finds rows by their words for a function that names the tenant; the other counts vectors over all tenants,
+            // One finds rows by words and metadata for functions that name the tenant; the other counts vectors over all tenants,
             // and reads no text.
             expected =
                 vec!["PERMISSIVE SELECT using true check ".to_owned(), maintenance.to_owned(), expected.remove(0)];
@@ -56,7 +56,10 @@ async fn row_level_security_holds_on_every_table() {
     .fetch_all(&mut connection)
     .await
     .unwrap();
-    assert_eq!(around, ["remove_empty_sessions", "remove_expired", "rows_with_derived", "rows_with_words"]);
+    assert_eq!(
+        around,
+        ["remove_empty_sessions", "remove_expired", "rows_with_derived", "rows_with_metadata", "rows_with_words"]
+    );
 }
 
 #[tokio::test]

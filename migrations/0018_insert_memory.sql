@@ -40,7 +40,6 @@ DECLARE
 BEGIN
     -- An assignment is worked out at once, a PERFORM is a query.
     v_none := set_config('orchestra.tenant', p_tenant, true);
-    v_none := set_config('plan_cache_mode', 'force_generic_plan', true);
     v_none := pg_advisory_xact_lock_shared(hashtextextended('orchestra:' || p_tenant, 0));
     IF p_session_id IS NOT NULL THEN
         SELECT s.session INTO v_session FROM orchestra.sessions s

@@ -1,5 +1,5 @@
-//! Single writes of one tenant that meet. Some are under way at a time; those that come meanwhile wait, and are then written
-//! in one transaction: many callers at once cost a flush to disk and a round trip for many memories, and one caller waits for
+//! Single writes of one tenant that meet. One is under way at a time; those that come meanwhile wait, and are then written in
+//! one transaction: many callers at once cost a flush to disk and a round trip for many memories, and one caller waits for
 //! nobody.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -13,10 +13,10 @@ use crate::error::{PROVIDER, is_passing};
 use crate::provider::AlloyDbMemoryProvider;
 use crate::write::Write;
 
-/// How many statements of one tenant are under way: while some are flushed to disk, others are prepared.
-const UNDER_WAY: usize = 4;
-/// The most memories of one statement.
+/// The most memories of one statement. From as many on that wait, another statement is under way beside it.
 const MOST: usize = 64;
+/// The most statements of one tenant that are under way.
+const UNDER_WAY: usize = 4;
 
 /// The writes of each tenant that has any.
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ impl Together {
             lines.insert(tenant.to_owned(), Line::default());
         }
         let Some(line) = lines.get_mut(tenant) else { return Place::First(write) };
-        if line.under_way < UNDER_WAY {
+        if line.under_way == 0 || (line.waiting.len() >= MOST && line.under_way < UNDER_WAY) {
             line.under_way += 1;
             return Place::First(write);
         }
@@ -61,27 +61,30 @@ impl Together {
         Place::InLine(receiver)
     }
 
-    /// Those that are written next, no two of them of one id or key. Where nobody waits, one less is under way.
+    /// Ends a statement, unless somebody waits for it to end.
+    fn end(&self, tenant: &str) -> bool {
+        let mut lines = self.lines();
+        let Some(line) = lines.get_mut(tenant) else { return true };
+        if !line.waiting.is_empty() {
+            return false;
+        }
+        line.under_way -= 1;
+        if line.under_way == 0 {
+            lines.remove(tenant);
+        }
+        true
+    }
+
+    /// Those that are written next, no two of them of one id or key.
     fn next(&self, tenant: &str) -> Vec<Waiting> {
         let mut lines = self.lines();
         let Some(line) = lines.get_mut(tenant) else { return Vec::new() };
         let (mut ids, mut keys) = (HashSet::new(), HashSet::new());
-        let mut count = 0;
-        for Waiting { write, .. } in line.waiting.iter().take(MOST) {
-            let is_new =
-                ids.insert(write.item.memory.id) && write.idempotency.as_ref().is_none_or(|key| keys.insert(&*key.key));
-            if !is_new {
-                break;
-            }
-            count += 1;
-        }
-        if count == 0 {
-            line.under_way -= 1;
-            if line.under_way == 0 {
-                lines.remove(tenant);
-            }
-            return Vec::new();
-        }
+        let is_new = |Waiting { write, .. }: &&Waiting| {
+            let key = write.idempotency.as_ref().map(|key| key.key.clone());
+            ids.insert(write.item.memory.id) && key.is_none_or(|key| keys.insert(key))
+        };
+        let count = line.waiting.iter().take(MOST).take_while(is_new).count();
         line.waiting.drain(..count).collect()
     }
 }
@@ -90,27 +93,52 @@ impl Together {
 struct Turn {
     provider: AlloyDbMemoryProvider,
     tenant: String,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    /// Of a caller, who may go away.
+    First,
+    /// Of a task of its own.
+    Next,
+    Ended,
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        loop {
-            let waiting = self.provider.inner.together.next(&self.tenant);
-            if waiting.is_empty() {
-                return;
-            }
-            // Without a runtime those who wait are gone too.
-            if let Ok(runtime) = Handle::try_current() {
-                let turn = Self { provider: self.provider.clone(), tenant: self.tenant.clone() };
-                runtime.spawn(turn.write(waiting));
-                return;
-            }
+        let together = &self.provider.inner.together;
+        if self.stage == Stage::Ended || together.end(&self.tenant) {
+            return;
+        }
+        if self.stage == Stage::First
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let next = Self { provider: self.provider.clone(), tenant: self.tenant.clone(), stage: Stage::Next };
+            runtime.spawn(next.go_on());
+            return;
+        }
+        // The runtime is shut down under those who wait.
+        while !together.end(&self.tenant) {
+            together.next(&self.tenant);
         }
     }
 }
 
 impl Turn {
-    async fn write(self, waiting: Vec<Waiting>) {
+    async fn go_on(mut self) {
+        loop {
+            // Who was just answered may write again at once, and then comes along.
+            tokio::task::yield_now().await;
+            self.write(self.provider.inner.together.next(&self.tenant)).await;
+            if self.provider.inner.together.end(&self.tenant) {
+                self.stage = Stage::Ended;
+                return;
+            }
+        }
+    }
+
+    async fn write(&self, waiting: Vec<Waiting>) {
         if waiting.len() > 1 {
             let writes: Vec<&Write> = waiting.iter().map(|waiting| &*waiting.write).collect();
             match self.provider.write_together(&writes).await {
@@ -161,7 +189,7 @@ impl AlloyDbMemoryProvider {
         let tenant = write.item.memory.scope.tenant_name().to_owned();
         match self.inner.together.enter(&tenant, Box::new(write)) {
             Place::First(write) => {
-                let _turn = Turn { provider: self.clone(), tenant };
+                let _turn = Turn { provider: self.clone(), tenant, stage: Stage::First };
                 self.write_alone(&write).await
             }
             Place::InLine(answer) => answer.await.unwrap_or_else(|_| {

@@ -9,7 +9,7 @@ use crate::report::{Least, Table, micros};
 pub struct Goals {
     /// The worst ratio of a load's speed to that of `COPY`.
     pub load: Least,
-    /// How many times faster loading is, and building the index after it, than writing into the index.
+    /// How many times faster loading is, and building a graph (HNSW) after it, than writing into the graph.
     pub build_after: Least,
     /// The worst ratio of single durable writes to a loop of `INSERT`.
     pub write: Least,
@@ -43,7 +43,7 @@ impl Goals {
         };
         for (name, least, goal) in [
             ("load, worst, of COPY BINARY", self.load, 0.6),
-            ("load, then build the index, times faster than into the index", self.build_after, 2.0),
+            ("load, then build HNSW, times faster than into it", self.build_after, 2.0),
             ("single writes per s, worst, of INSERT and commit", self.write, 0.85),
             ("the same with idempotency keys", self.write_with_key, 0.85),
             ("searches per s, worst, of the same statement in a loop", self.search, 0.8),

@@ -44,6 +44,7 @@ DECLARE
     v_session bigint[];
     v_created uuid[];
     v_at int;
+    v_count int;
 BEGIN
     PERFORM set_config('orchestra.tenant', p_tenant, true);
     -- Whatever the tables hold, each row is looked up by its key, and how is worked out once for a connection.
@@ -113,40 +114,40 @@ BEGIN
         );
     END IF;
 
-    WITH created AS (
-        INSERT INTO orchestra.memories (
-            id, tenant, user_id, agent_id, session_id, session, version, kind, text, actor, metadata, importance, writer,
-            path, evidence, valid_from, valid_to, recorded_at, expires_at, content_hash, words, length, space, embedding,
-            embedding_half
-        )
-        SELECT
-            i.id, p_tenant, i.user_id, i.agent_id, i.session_id, i.session, i.version, i.kind, i.text, i.actor, i.metadata,
-            i.importance, i.writer, i.path, i.evidence::uuid[], i.valid_from, i.valid_to, i.recorded_at, i.expires_at,
-            i.content_hash, i.words::tsvector, i.length, i.space, i.embedding, i.embedding_half
-        FROM unnest(
-            p_id, p_user_id, p_agent_id, p_session_id, v_session, p_version, p_kind, p_text, p_actor, p_metadata,
-            p_importance, p_writer, p_path, p_evidence, p_valid_from, p_valid_to, p_recorded_at, p_expires_at,
-            p_content_hash, p_words, p_length, p_space, p_embedding, p_embedding_half, v_status
-        ) WITH ORDINALITY AS i(
-            id, user_id, agent_id, session_id, session, version, kind, text, actor, metadata, importance, writer, path,
-            evidence, valid_from, valid_to, recorded_at, expires_at, content_hash, words, length, space, embedding,
-            embedding_half, status, at
-        )
-        WHERE i.status = 0
-        ORDER BY i.at
-        ON CONFLICT (id) DO NOTHING
-        RETURNING id
+    -- In the order of the arrays, as unnest gives them.
+    INSERT INTO orchestra.memories (
+        id, tenant, user_id, agent_id, session_id, session, version, kind, text, actor, metadata, importance, writer,
+        path, evidence, valid_from, valid_to, recorded_at, expires_at, content_hash, words, length, space, embedding,
+        embedding_half
     )
-    SELECT coalesce(array_agg(c.id), '{}') INTO v_created FROM created c;
-
-    IF cardinality(v_created) < cardinality(array_positions(v_status, 0::smallint)) THEN
+    SELECT
+        i.id, p_tenant, i.user_id, i.agent_id, i.session_id, i.session, i.version, i.kind, i.text, i.actor, i.metadata,
+        i.importance, i.writer, i.path, i.evidence::uuid[], i.valid_from, i.valid_to, i.recorded_at, i.expires_at,
+        i.content_hash, i.words::tsvector, i.length, i.space, i.embedding, i.embedding_half
+    FROM unnest(
+        p_id, p_user_id, p_agent_id, p_session_id, v_session, p_version, p_kind, p_text, p_actor, p_metadata,
+        p_importance, p_writer, p_path, p_evidence, p_valid_from, p_valid_to, p_recorded_at, p_expires_at,
+        p_content_hash, p_words, p_length, p_space, p_embedding, p_embedding_half, v_status
+    ) AS i(
+        id, user_id, agent_id, session_id, session, version, kind, text, actor, metadata, importance, writer, path,
+        evidence, valid_from, valid_to, recorded_at, expires_at, content_hash, words, length, space, embedding,
+        embedding_half, status
+    )
+    WHERE i.status = 0
+    ON CONFLICT (id) DO NOTHING;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    IF v_count < cardinality(array_positions(v_status, 0::smallint)) THEN
         -- The id was there, or another transaction wrote it a moment ago, or another tenant has it.
         v_known := orchestra.statuses_of_new(
             p_tenant, p_id, p_user_id, p_agent_id, p_session_id, p_text, p_writer, p_evidence, p_content_hash
         );
         FOR v_at IN
             SELECT i.at FROM unnest(p_id, v_status) WITH ORDINALITY AS i(id, status, at)
-            WHERE i.status = 0 AND NOT i.id = ANY (v_created)
+            LEFT JOIN LATERAL (
+                SELECT m.xmin FROM orchestra.memories m WHERE m.id = i.id LIMIT 1
+            ) m ON true
+            -- Not written here.
+            WHERE i.status = 0 AND m.xmin IS DISTINCT FROM pg_current_xact_id()::xid
         LOOP
             IF v_known[v_at] = 0 THEN
                 RAISE EXCEPTION 'the id is taken' USING ERRCODE = 'OM001', DETAIL = p_id[v_at];
@@ -155,7 +156,10 @@ BEGIN
         END LOOP;
     END IF;
 
-    IF v_created <> '{}' THEN
+    IF v_count > 0 THEN
+        v_created := ARRAY(
+            SELECT i.id FROM unnest(p_id, v_status) AS i(id, status) WHERE i.status = 0
+        );
         INSERT INTO orchestra.outbox (tenant, event, memories, occurred_at)
         VALUES (p_tenant, 'inserted', v_created, p_now);
     END IF;

@@ -70,6 +70,7 @@ BEGIN
         FROM unnest(p_key, p_body_hash, p_id) AS i(key, body_hash, id)
         WHERE i.key IS NOT NULL;
     END IF;
+    -- In the order of the arrays, as unnest gives them.
     INSERT INTO orchestra.memories (
         id, tenant, user_id, agent_id, session_id, session, version, kind, text, actor, metadata, importance, writer,
         path, evidence, valid_from, valid_to, recorded_at, expires_at, content_hash, words, length, space, embedding,
@@ -83,12 +84,11 @@ BEGIN
         p_id, p_user_id, p_agent_id, p_session_id, v_session, p_version, p_kind, p_text, p_actor, p_metadata,
         p_importance, p_writer, p_path, p_evidence, p_valid_from, p_valid_to, p_recorded_at, p_expires_at,
         p_content_hash, p_words, p_length, p_space, p_embedding, p_embedding_half
-    ) WITH ORDINALITY AS i(
+    ) AS i(
         id, user_id, agent_id, session_id, session, version, kind, text, actor, metadata, importance, writer, path,
         evidence, valid_from, valid_to, recorded_at, expires_at, content_hash, words, length, space, embedding,
-        embedding_half, at
-    )
-    ORDER BY i.at;
+        embedding_half
+    );
     INSERT INTO orchestra.outbox (tenant, event, memories, occurred_at) VALUES (p_tenant, 'inserted', p_id, p_now);
     RETURN v_token;
 END

@@ -10,6 +10,8 @@ mod search;
 mod words;
 mod write;
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use memory_testkit::services::{self, Service};
@@ -70,9 +72,9 @@ pub async fn run(args: &Args) -> Result<Report> {
         sizes.extend([Size { rows: 100_000, dimensions: 1536 }, Size { rows: 1_000_000, dimensions: 384 }]);
     }
     let rounds = if args.quick {
-        Rounds { count: 1, time: std::time::Duration::from_millis(50) }
+        Rounds { count: 1, time: Duration::from_millis(50) }
     } else {
-        Rounds { count: args.rounds.max(1), time: std::time::Duration::from_millis(args.millis.max(1)) }
+        Rounds { count: args.rounds.max(1), time: Duration::from_millis(args.millis.max(1)) }
     };
     let (mut report, mut goals) = (Report::default(), Goals::default());
     for size in sizes {
@@ -109,14 +111,14 @@ pub struct Rounds {
     /// How many.
     pub count: usize,
     /// How long every row has its turn in each.
-    pub time: std::time::Duration,
+    pub time: Duration,
 }
 
 /// What the calls of a row took.
 #[derive(Debug, Default)]
 struct Taken {
     /// Each call.
-    times: Vec<std::time::Duration>,
+    times: Vec<Duration>,
     /// Calls per second, a value for each round.
     rates: Vec<f64>,
     /// Seconds of processor time, of Postgres and of this process.
@@ -128,10 +130,14 @@ impl Taken {
     /// The names of the last columns of a row.
     const COLUMNS: [&str; 7] = ["p50", "p95", "p99", "per s", "of its floor", "CPU µs, Postgres", "CPU µs, client"];
 
-    /// Adds a round: runs the tasks to their end.
-    async fn add(&mut self, database: &Database, mut running: JoinSet<Result<Vec<std::time::Duration>>>) -> Result<()> {
-        let started = std::time::Instant::now();
+    /// Adds a round: runs the tasks, which are given when it begins, to their end.
+    async fn add<T>(&mut self, database: &Database, tasks: Vec<impl FnOnce(Instant) -> T>) -> Result<()>
+    where
+        T: Future<Output = Result<Vec<Duration>>> + Send + 'static,
+    {
         let (server, client) = (cpu::of_postgres(database.postmaster), cpu::client());
+        let started = Instant::now();
+        let mut running: JoinSet<_> = tasks.into_iter().map(|task| task(started)).collect();
         let before = self.times.len();
         while let Some(done) = running.join_next().await {
             self.times.extend(done??);

@@ -11,7 +11,6 @@ use pgvector::Vector;
 use provider_alloydb::AlloyDbMemoryProvider;
 use sqlx::PgPool;
 use sqlx::types::Json;
-use tokio::task::JoinSet;
 
 use super::database::{Database, Searched, id_of};
 use super::goals::Goals;
@@ -152,17 +151,17 @@ async fn times(
     goals: &mut Goals,
 ) -> Result<()> {
     let searched = Arc::new(database.searched()?);
+    let sizes: Vec<i64> = searched.iter().map(|searched| rows_of(searched, database)).collect();
     let mut rows: BTreeMap<(usize, usize, Kind), Taken> = BTreeMap::new();
     for round in 0..rounds.count {
         for (place, searched) in searched.iter().enumerate() {
+            let of_scope = sizes[place];
             for &tasks in concurrency {
                 let time = if tasks == 1 { rounds.time * 4 } else { rounds.time };
                 let mut kinds = [Kind::Floor, Kind::Vector, Kind::Both];
                 kinds.rotate_left(round % 3);
                 for kind in kinds {
-                    let started = Instant::now();
-                    let mut running = JoinSet::new();
-                    for task in 0..tasks {
+                    let searches = (0..tasks).map(|task| {
                         let requests: Vec<_> = (0..32)
                             .map(|at| {
                                 let number = round * 31 + task * 7 + at;
@@ -175,17 +174,10 @@ async fn times(
                             })
                             .collect();
                         let (provider, raw) = (database.provider.clone(), database.raw.clone());
-                        running.spawn(searches(
-                            provider,
-                            raw,
-                            kind,
-                            requests,
-                            started,
-                            time,
-                            rows_of(searched, database),
-                        ));
-                    }
-                    rows.entry((place, tasks, kind)).or_default().add(database, running).await?;
+                        move |started| searches(provider, raw, kind, requests, started, time, of_scope)
+                    });
+                    let searches = searches.collect();
+                    rows.entry((place, tasks, kind)).or_default().add(database, searches).await?;
                 }
             }
         }

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use memory_core::{IdempotencyKey, InsertBatch, MemoryStore as _, text};
 use pgvector::Vector;
-use tokio::task::JoinSet;
 
 use super::database::Database;
 use super::goals::Goals;
@@ -54,13 +53,8 @@ pub async fn run(
             let mut kinds = [Kind::Insert, Kind::Ours, Kind::OursWithKey];
             kinds.rotate_left(round % 3);
             for kind in kinds {
-                let started = Instant::now();
-                let mut running = JoinSet::new();
-                for _ in 0..tasks {
-                    let write = writes(database, kind, next.clone(), started, time);
-                    running.spawn(write);
-                }
-                rows.entry((tasks, kind)).or_default().add(database, running).await?;
+                let writes = (0..tasks).map(|_| writes(database, kind, next.clone(), time)).collect();
+                rows.entry((tasks, kind)).or_default().add(database, writes).await?;
             }
         }
     }
@@ -79,50 +73,53 @@ pub async fn run(
     Ok(())
 }
 
+type BoxFuture = std::pin::Pin<Box<dyn Future<Output = Result<Vec<Duration>>> + Send>>;
+
 /// One task's writes.
 fn writes(
     database: &Database,
     kind: Kind,
     next: Arc<AtomicUsize>,
-    started: Instant,
     time: Duration,
-) -> impl Future<Output = Result<Vec<Duration>>> + Send + use<> {
+) -> impl FnOnce(Instant) -> BoxFuture + use<> {
     let (provider, raw) = (database.provider.clone(), database.owner.clone());
     // What is written is made before, so that only writing is measured.
     let memories: Vec<_> = (0..64).map(|at| database.memory_elsewhere(at)).collect();
-    async move {
-        let mut times = Vec::new();
-        while started.elapsed() < time {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let mut item = memories[number % memories.len()].clone();
-            item.memory.id = super::database::id_of(number);
-            let begun;
-            if kind == Kind::Insert {
-                let memory = &item.memory;
-                let (words, length) = words(&memory.lexical_text());
-                let vector = item.embedding.as_ref().map(|embedding| Vector::from(embedding.values().to_vec()));
-                begun = Instant::now();
-                sqlx::query(INSERT)
-                    .bind(memory.id.as_uuid())
-                    .bind(memory.scope.tenant_name())
-                    .bind(memory.scope.user())
-                    .bind(&memory.text)
-                    .bind(memory.recorded_at)
-                    .bind(&memory.content_hash().as_bytes()[..])
-                    .bind(words)
-                    .bind(length)
-                    .bind(vector)
-                    .execute(&raw)
-                    .await?;
-            } else {
-                let key = IdempotencyKey { key: number.to_string(), body_hash: [7; 32] };
-                let idempotency = (kind == Kind::OursWithKey).then_some(key);
-                begun = Instant::now();
-                provider.insert(InsertBatch { memories: vec![item], idempotency }).await?;
+    move |started| {
+        Box::pin(async move {
+            let mut times = Vec::new();
+            while started.elapsed() < time {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let mut item = memories[number % memories.len()].clone();
+                item.memory.id = super::database::id_of(number);
+                let begun;
+                if kind == Kind::Insert {
+                    let memory = &item.memory;
+                    let (words, length) = words(&memory.lexical_text());
+                    let vector = item.embedding.as_ref().map(|embedding| Vector::from(embedding.values().to_vec()));
+                    begun = Instant::now();
+                    sqlx::query(INSERT)
+                        .bind(memory.id.as_uuid())
+                        .bind(memory.scope.tenant_name())
+                        .bind(memory.scope.user())
+                        .bind(&memory.text)
+                        .bind(memory.recorded_at)
+                        .bind(&memory.content_hash().as_bytes()[..])
+                        .bind(words)
+                        .bind(length)
+                        .bind(vector)
+                        .execute(&raw)
+                        .await?;
+                } else {
+                    let key = IdempotencyKey { key: number.to_string(), body_hash: [7; 32] };
+                    let idempotency = (kind == Kind::OursWithKey).then_some(key);
+                    begun = Instant::now();
+                    provider.insert(InsertBatch { memories: vec![item], idempotency }).await?;
+                }
+                times.push(begun.elapsed());
             }
-            times.push(begun.elapsed());
-        }
-        Ok(times)
+            Ok(times)
+        })
     }
 }
 

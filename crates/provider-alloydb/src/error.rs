@@ -84,6 +84,15 @@ pub(crate) fn is_away(error: &sqlx::Error) -> bool {
     is_lost(error) || (is_passing(error) && !matches!(error, sqlx::Error::Database(_)))
 }
 
+/// Whether the database, the schema or a part of it is not there, as on a replica that has not come so far:
+/// invalid_catalog_name, invalid_schema_name, undefined_table, undefined_function, undefined_object, and a role that is set
+/// at the beginning of a session (invalid_parameter_value).
+pub(crate) fn lacks_the_schema(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().is_some_and(|code| {
+        ["3D000", "3F000", "42P01", "42883", "42704", "22023"].contains(&&*code)
+    }))
+}
+
 /// Whether the statement had no effect because the server takes no writes, as a former primary does that follows another
 /// now: read_only_sql_transaction.
 pub(crate) fn is_read_only(error: &sqlx::Error) -> bool {

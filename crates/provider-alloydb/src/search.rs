@@ -15,7 +15,7 @@ use sqlx::{PgPool, Postgres, Row as _};
 use tracing::debug;
 use uuid::Uuid;
 
-use crate::error::{damaged, failed, is_passing};
+use crate::error::{damaged, failed, is_passing, lacks_the_schema};
 use crate::filter::compile;
 use crate::index::InUse;
 use crate::lexical;
@@ -121,6 +121,8 @@ impl AlloyDbMemoryProvider {
                     return Ok(Some(found));
                 }
                 Ok(None) => "behind",
+                // Where the primary lacks it too, that one tells.
+                Err(error) if lacks_the_schema(&error) => "behind",
                 Err(error) if is_passing(&error) => "away",
                 Err(error) => return Err(failed("search", error)),
             };

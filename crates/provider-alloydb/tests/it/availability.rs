@@ -83,6 +83,26 @@ async fn a_search_sees_the_write_that_it_asks_for_however_far_behind_the_replica
     wait_until("a replica has caught up", BACK, async || found(&store, &scope, None).await.unwrap().len() == 2).await;
 }
 
+/// It has not come to the migrations yet, nor to the very database.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_primary_answers_while_a_replica_lacks_the_schema() {
+    let Some(cluster) = services::cluster(1, &[]) else { return };
+    cluster.delay(0, LAG).unwrap();
+    let home = Home::at(cluster.primary.url());
+    home.prepare().await;
+    let proxy = Proxy::to(cluster.primary.port()).await;
+    let store = AlloyDbMemoryProvider::connect(config(&home, &proxy, &cluster)).await.unwrap();
+    let scope = make::user("acme", "ann");
+    let note = write(&store, &home, &scope, "a note").await.items[0].id;
+    assert_eq!(found(&store, &scope, None).await.unwrap(), [note]);
+    cluster.delay(0, Duration::ZERO).unwrap();
+    proxy.point_to(None);
+    wait_until("the replica answers", BACK, async || {
+        found(&store, &scope, None).await.is_ok_and(|found| found == [note])
+    })
+    .await;
+}
+
 /// A transaction that is under way while a younger one has ended already: a snapshot of a standby alone does not tell.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_does_not_take_a_write_for_there_because_a_later_one_is() {

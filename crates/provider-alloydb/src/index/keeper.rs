@@ -136,8 +136,9 @@ impl IndexKeeper {
             return Ok(BuildOutcome::Busy);
         }
         let outcome = self.build_alone(&mut connection, space, progress).await;
-        // The lock ends with the session.
-        if let Err(error) = connection.close().await {
+        // The lock would end with the session, but the server ends that a moment after it is closed.
+        let unlocked = connection.execute(AssertSqlSafe(format!("SELECT pg_advisory_unlock({LOCK})"))).await;
+        if let Err(error) = unlocked.and(connection.close().await) {
             warn!(%error, "the connection of a build was not closed in good order");
         }
         outcome

@@ -48,6 +48,6 @@ CREATE INDEX memories_by_expiry ON orchestra.memories (expires_at) WHERE expires
 -- What was derived from a memory, to forget it too: see rows_with_derived. Those that name no evidence are not in it.
 CREATE INDEX memories_by_evidence ON orchestra.memories USING gin (evidence) WITH (fastupdate = off) WHERE evidence <> '{}';
 CREATE INDEX memories_by_words ON orchestra.memories USING gin (tenant, words);
--- Only of rows that have metadata, so that the others cost nothing. An insert with four keys takes some 4 us more than 44, and
--- a tenth more of the log; a search with a filter that leaves few of 100,000 rows takes a hundredth of the time.
+-- Only of rows that have metadata, so that the others cost nothing. A write of one that has some takes a little longer, and a
+-- search with a filter that leaves few rows of a large scope does not read it whole.
 CREATE INDEX memories_by_metadata ON orchestra.memories USING gin (tenant, metadata jsonb_path_ops) WHERE metadata <> '{}';

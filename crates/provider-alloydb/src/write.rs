@@ -48,15 +48,15 @@ pub(crate) struct Write {
 }
 
 impl Write {
-    fn repeat(&self) -> Repeat {
-        // Without a key the second would find the id of the first taken, and say that nothing was created.
-        if self.idempotency.is_some() { Repeat::Harmless } else { Repeat::Harmful }
-    }
-
     fn created(&self, token: memory_core::WriteToken) -> InsertReceipt {
         let item = InsertedItem { id: self.item.memory.id, status: InsertStatus::Created };
         InsertReceipt { items: vec![item], token, replayed: false }
     }
+}
+
+fn repeat(idempotency: Option<&IdempotencyKey>) -> Repeat {
+    // Without a key the second would find the id of the first taken, and say that nothing was created.
+    if idempotency.is_some() { Repeat::Harmless } else { Repeat::Harmful }
 }
 
 impl AlloyDbMemoryProvider {
@@ -103,8 +103,7 @@ impl AlloyDbMemoryProvider {
                 .bind(idempotency.map(|key| &key.body_hash[..]));
             arrays.bind(query).bind(now - KEY_LIFETIME)
         };
-        let repeat = if idempotency.is_some() { Repeat::Harmless } else { Repeat::Harmful };
-        let row = self.inner.statements.row(&self.inner.primary, repeat, query).await;
+        let row = self.inner.statements.row(&self.inner.primary, repeat(idempotency), query).await;
         let row = row.map_err(|error| failed("insert", error))?;
         read_receipt(&row, &self.inner.instance).map_err(|error| damaged("insert", error))
     }
@@ -120,14 +119,11 @@ impl AlloyDbMemoryProvider {
                 .bind(idempotency.as_ref().map(|key| &key.body_hash[..]));
             Arrays::new([(item, *space)].into_iter(), self.inner.config.storage).bind_one(query)
         };
-        match self.token_of(write.repeat(), query).await {
+        match self.token_of(repeat(idempotency.as_ref()), query).await {
             Ok(Some(token)) => Ok(write.created(token)),
+            Err(error) if !is_taken(&error) => Err(failed("insert", error)),
             // It is not simple: something is taken, or is to be made first.
-            Ok(None) => self.write_batch(std::slice::from_ref(item), &[*space], idempotency.as_ref()).await,
-            Err(error) if is_taken(&error) => {
-                self.write_batch(std::slice::from_ref(item), &[*space], idempotency.as_ref()).await
-            }
-            Err(error) => Err(failed("insert", error)),
+            _ => self.write_batch(std::slice::from_ref(item), &[*space], idempotency.as_ref()).await,
         }
     }
 
@@ -144,9 +140,8 @@ impl AlloyDbMemoryProvider {
                 .bind(keys().map(|key| key.map(|key| key.body_hash.to_vec())).collect::<Vec<_>>());
             Arrays::new(items, self.inner.config.storage).bind(query)
         };
-        let is_harmless = writes.iter().all(|write| write.repeat() == Repeat::Harmless);
-        let repeat = if is_harmless { Repeat::Harmless } else { Repeat::Harmful };
-        let token = self.token_of(repeat, query).await?;
+        let is_harmless = keys().all(|key| repeat(key) == Repeat::Harmless);
+        let token = self.token_of(if is_harmless { Repeat::Harmless } else { Repeat::Harmful }, query).await?;
         Ok(token.map(|token| writes.iter().map(|write| write.created(token.clone())).collect()))
     }
 

@@ -13,7 +13,7 @@ use crate::error::unusable;
 /// The file stays behind: to remove it could let two processes each hold a lock, one on the removed file.
 #[derive(Debug)]
 pub(crate) struct ProcessLock {
-    _file: File,
+    file: File,
 }
 
 impl ProcessLock {
@@ -44,7 +44,15 @@ impl ProcessLock {
         }
         // For the reader of an error message only, so a full disk is no reason to fail.
         let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for ProcessLock {
+    /// Gives the lock up, rather than only its handle: a process that another thread is just about to start has a copy
+    /// of that for a moment, and would hold the lock with it.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
     }
 }
 

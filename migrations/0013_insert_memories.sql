@@ -1,4 +1,4 @@
--- Writes a batch in one statement, all or nothing: one round trip for memories, idempotency key and outbox.
+-- Writes a batch in one statement, all or nothing: one round trip for memories and idempotency key.
 --
 -- The arrays are of one length, an element for each memory. `p_evidence` and `p_words` hold each element as text. What is
 -- refused is told by the error's code: OM001 an id is taken, OM002 an id was forgotten, OM003 a key was used with another
@@ -42,7 +42,6 @@ DECLARE
     v_status smallint[];
     v_known smallint[];
     v_session bigint[];
-    v_created uuid[];
     v_at int;
     v_count int;
 BEGIN
@@ -156,13 +155,6 @@ BEGIN
         END LOOP;
     END IF;
 
-    IF v_count > 0 THEN
-        v_created := ARRAY(
-            SELECT i.id FROM unnest(p_id, v_status) AS i(id, status) WHERE i.status = 0
-        );
-        INSERT INTO orchestra.outbox (tenant, event, memories, occurred_at)
-        VALUES (p_tenant, 'inserted', v_created, p_now);
-    END IF;
     IF p_key IS NOT NULL THEN
         UPDATE orchestra.idempotency_keys k
         SET receipt = jsonb_build_object('ids', to_jsonb(p_id), 'statuses', to_jsonb(v_status), 'token', token)

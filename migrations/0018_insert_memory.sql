@@ -73,8 +73,6 @@ BEGIN
         DELETE FROM orchestra.idempotency_keys k WHERE k.tenant = p_tenant AND k.key = p_key;
         RETURN NULL;
     END IF;
-    INSERT INTO orchestra.outbox (tenant, event, memories, occurred_at)
-    VALUES (p_tenant, 'inserted', ARRAY[p_id], p_now);
     RETURN v_token;
 END
 $$;

@@ -89,7 +89,6 @@ BEGIN
         evidence, valid_from, valid_to, recorded_at, expires_at, content_hash, words, length, space, embedding,
         embedding_half
     );
-    INSERT INTO orchestra.outbox (tenant, event, memories, occurred_at) VALUES (p_tenant, 'inserted', p_id, p_now);
     RETURN v_token;
 END
 $$;

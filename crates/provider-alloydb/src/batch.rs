@@ -113,34 +113,42 @@ impl Arrays {
             .bind(self.embedding)
             .bind(self.embedding_half)
     }
+}
 
-    /// Binds the elements of the last memory, in the order of `insert_memory`.
-    pub(crate) fn bind_one<'q>(mut self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
-        query
-            .bind(self.id.pop())
-            .bind(self.user_id.pop())
-            .bind(self.agent_id.pop())
-            .bind(self.session_id.pop())
-            .bind(self.version.pop())
-            .bind(self.kind.pop())
-            .bind(self.text.pop())
-            .bind(self.actor.pop())
-            .bind(self.metadata.pop())
-            .bind(self.importance.pop())
-            .bind(self.writer.pop())
-            .bind(self.path.pop())
-            .bind(self.evidence.pop())
-            .bind(self.valid_from.pop())
-            .bind(self.valid_to.pop())
-            .bind(self.recorded_at.pop())
-            .bind(self.expires_at.pop())
-            .bind(self.content_hash.pop())
-            .bind(self.words.pop())
-            .bind(self.length.pop())
-            .bind(self.space.pop())
-            .bind(self.embedding.pop())
-            .bind(self.embedding_half.pop())
-    }
+/// Binds one memory, with the number of its vector's space, in the order of `insert_memory`.
+pub(crate) fn bind_one<'q>(
+    query: Query<'q, Postgres, PgArguments>,
+    item: &'q EmbeddedMemory,
+    space: Option<i16>,
+    storage: Storage,
+) -> Query<'q, Postgres, PgArguments> {
+    let memory = &item.memory;
+    let (words, length) = lexical::words(&memory.lexical_text());
+    let (embedding, half) = stored(item.embedding.as_ref(), storage);
+    query
+        .bind(memory.id.as_uuid())
+        .bind(memory.scope.user())
+        .bind(memory.scope.agent())
+        .bind(memory.scope.session())
+        .bind(memory.version.cast_signed())
+        .bind(memory.kind.name())
+        .bind(escape(&memory.text))
+        .bind(memory.actor.as_deref().map(escape))
+        .bind(Json(escape_json(&memory.metadata)))
+        .bind(memory.importance)
+        .bind(writer_name(memory.origin.writer))
+        .bind(escape(&memory.origin.path))
+        .bind(uuids(memory.evidence.iter().map(|id| id.as_uuid())))
+        .bind(memory.valid_from.map(whole_micros))
+        .bind(memory.valid_to.map(whole_micros))
+        .bind(whole_micros(memory.recorded_at))
+        .bind(memory.expires_at.map(whole_micros))
+        .bind(*memory.content_hash().as_bytes())
+        .bind(words)
+        .bind(length)
+        .bind(space)
+        .bind(embedding)
+        .bind(half)
 }
 
 /// Ids as an array's textual form, since an array of arrays of several lengths there is not.

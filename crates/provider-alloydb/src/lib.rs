@@ -3,7 +3,8 @@
 //! [`AlloyDbMemoryProvider`] implements [`MemoryStore`](memory_core::MemoryStore).
 //!
 //! - **One round trip.** Each call is one statement, a function of the schema `orchestra`; an update reads what it changes
-//!   first. A write is memory, idempotency key and outbox in one transaction.
+//!   first. A write is memory and idempotency key in one transaction, as a change is its
+//!   event in the outbox; a new memory's row is its own event.
 //! - **The store keeps tenants apart.** Each statement names its tenant for its own transaction, and row-level security, forced
 //!   for the owner too, shows it nothing else. A role that is not held by it is refused. Nothing is left in a session, so that
 //!   a pooler in transaction mode may be in between ([`pooler`](AlloyDbConfig::pooler)).
@@ -38,6 +39,7 @@
 
 mod batch;
 mod config;
+mod connections;
 mod credentials;
 mod error;
 pub mod escape;
@@ -45,6 +47,7 @@ pub mod filter;
 mod forget;
 pub mod index;
 mod lexical;
+mod losses;
 mod migrations;
 mod provider;
 mod replicas;

@@ -14,12 +14,14 @@ use sqlx::{Connection as _, PgPool, Postgres, Row as _};
 use tracing::warn;
 
 use crate::config::AlloyDbConfig;
+use crate::connections::Connections;
 use crate::credentials::{PasswordProvider, REFRESH, RETRY};
 use crate::error::{PROVIDER, failed, unusable};
 use crate::index::{Indexes, Live};
+use crate::losses::Losses;
 use crate::replicas::{CONNECT, Replicas};
 use crate::scopes::Scopes;
-use crate::statements::{Losses, Repeat, Statements};
+use crate::statements::{Repeat, Statements};
 use crate::together::Together;
 
 /// A memory store on AlloyDB, or on any Postgres from 15 on with pgvector from 0.8.2 on. Clones share the same connections.
@@ -30,7 +32,7 @@ pub struct AlloyDbMemoryProvider {
 
 pub(crate) struct Inner {
     pub config: AlloyDbConfig,
-    pub primary: PgPool,
+    pub primary: Connections,
     pub replicas: Replicas,
     /// Which store it is; a part of every write token.
     pub instance: String,
@@ -79,13 +81,14 @@ impl AlloyDbMemoryProvider {
                 tokio::spawn(refresh(Arc::downgrade(provider), pool.clone(), options));
             }
         }
-        let mut pools = pools.into_iter();
+        let mut pools = pools.into_iter().map(|pool| Connections::new(pool, statements.losses()));
         let Some(primary) = pools.next() else { return Err(unusable("there is no endpoint", None)) };
         let instance = instance_of(&statements, &primary).await?;
+        let replicas = Replicas::new(pools);
         let inner = Inner {
             config,
             primary,
-            replicas: Replicas::new(pools),
+            replicas,
             instance,
             spaces: RwLock::default(),
             scopes: Scopes::default(),
@@ -99,8 +102,8 @@ impl AlloyDbMemoryProvider {
 
     /// Waits for the calls that run, and closes every connection.
     pub async fn close(&self) {
-        for pool in self.inner.replicas.pools().chain([&self.inner.primary]) {
-            pool.close().await;
+        for connections in self.inner.replicas.connections().chain([&self.inner.primary]) {
+            connections.close().await;
         }
     }
 
@@ -177,7 +180,7 @@ fn pool(config: &AlloyDbConfig, options: &PgConnectOptions, wait: Duration, loss
 }
 
 /// Refuses a role that row-level security does not hold.
-async fn examine(statements: &Statements, primary: &PgPool) -> Result<()> {
+async fn examine(statements: &Statements, primary: &Connections) -> Result<()> {
     let statement = "SELECT current_user::text AS name, \
          (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user) AS is_free";
     let broken = |error| failed("connect", error);
@@ -194,7 +197,7 @@ async fn examine(statements: &Statements, primary: &PgPool) -> Result<()> {
 }
 
 /// Which store it is.
-async fn instance_of(statements: &Statements, primary: &PgPool) -> Result<String> {
+async fn instance_of(statements: &Statements, primary: &Connections) -> Result<String> {
     let statement = "SELECT instance::text AS instance FROM orchestra.store";
     let broken = |error| failed("connect", error);
     let row = statements.row(primary, Repeat::Harmless, || sqlx::query(statement)).await.map_err(broken)?;

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
 use tracing::{info, warn};
 
+use crate::connections::Connections;
 use crate::error::is_away;
 use crate::provider::AlloyDbMemoryProvider;
 use crate::statements::Repeat;
@@ -25,18 +25,19 @@ pub(crate) struct Replicas {
 
 #[derive(Debug)]
 pub(crate) struct Replica {
-    pub pool: PgPool,
+    pub connections: Connections,
     /// When one that is away is asked again.
     again: Mutex<Option<Instant>>,
 }
 
 impl Replicas {
-    pub(crate) fn new(pools: impl Iterator<Item = PgPool>) -> Self {
-        Self { all: pools.map(|pool| Replica { pool, again: Mutex::default() }).collect(), next: AtomicUsize::new(0) }
+    pub(crate) fn new(replicas: impl Iterator<Item = Connections>) -> Self {
+        let all = replicas.map(|connections| Replica { connections, again: Mutex::default() }).collect();
+        Self { all, next: AtomicUsize::new(0) }
     }
 
-    pub(crate) fn pools(&self) -> impl Iterator<Item = &PgPool> {
-        self.all.iter().map(|replica| &replica.pool)
+    pub(crate) fn connections(&self) -> impl Iterator<Item = &Connections> {
+        self.all.iter().map(|replica| &replica.connections)
     }
 }
 
@@ -49,7 +50,7 @@ impl Replica {
     pub(crate) fn note<T>(&self, answer: &sqlx::Result<T>) {
         let away = answer.as_ref().err().filter(|error| is_away(error));
         let former = std::mem::replace(&mut *self.again(), away.map(|_| Instant::now() + AWAY_FOR));
-        let options = self.pool.connect_options();
+        let options = self.connections.pool().connect_options();
         let (host, port) = (options.get_host(), options.get_port());
         match (former, away) {
             (None, Some(error)) => warn!(host, port, error = error as &dyn std::error::Error, "a replica is away"),
@@ -100,18 +101,21 @@ impl AlloyDbMemoryProvider {
         let replica = &self.inner.replicas.all[at];
         let (statements, patience) = (&self.inner.statements, self.replica_patience());
         let query = || sqlx::query("SELECT 1");
-        replica.note(&statements.rows_within(&replica.pool, patience, Repeat::Harmless, query).await);
+        replica.note(&statements.rows_within(&replica.connections, patience, Repeat::Harmless, query).await);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[tokio::test]
     async fn a_replica_that_is_away_is_asked_again_by_one_alone() {
-        let pool = PgPool::connect_lazy("postgres://nobody@localhost:1/").unwrap();
-        let replica = Replica { pool, again: Mutex::default() };
+        let pool = sqlx::PgPool::connect_lazy("postgres://nobody@localhost:1/").unwrap();
+        let connections = Connections::new(pool, Arc::default());
+        let replica = Replica { connections, again: Mutex::default() };
         let (now, second) = (Instant::now(), Duration::from_secs(1));
         assert!(!replica.is_away() && !replica.is_due(now + second, second));
         replica.note::<()>(&Err(sqlx::Error::PoolTimedOut));

@@ -11,10 +11,11 @@ use serde::Deserialize;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::types::Json;
-use sqlx::{PgPool, Postgres, Row as _};
+use sqlx::{Postgres, Row as _};
 use tracing::debug;
 use uuid::Uuid;
 
+use crate::connections::Connections;
 use crate::error::{damaged, failed, is_passing, lacks_the_schema};
 use crate::filter::compile;
 use crate::index::InUse;
@@ -113,7 +114,7 @@ impl AlloyDbMemoryProvider {
                 continue;
             }
             let patience = self.replica_patience();
-            let found = self.search_on(&replica.pool, patience, request, space, at_least, index).await;
+            let found = self.search_on(&replica.connections, patience, request, space, at_least, index).await;
             replica.note(&found);
             let reason = match found {
                 Ok(Some(found)) => {
@@ -134,7 +135,7 @@ impl AlloyDbMemoryProvider {
     /// None when the write that must be visible is not there yet. Exact without an index.
     pub(crate) async fn search_on(
         &self,
-        pool: &PgPool,
+        connections: &Connections,
         patience: Duration,
         request: &SearchRequest,
         space: i16,
@@ -166,7 +167,7 @@ impl AlloyDbMemoryProvider {
                     .bind(index.map(|index| Json(index.search.clone()))),
             }
         };
-        let rows = self.inner.statements.rows_within(pool, patience, Repeat::Harmless, query).await?;
+        let rows = self.inner.statements.rows_within(connections, patience, Repeat::Harmless, query).await?;
         let Some((first, rest)) = rows.split_first() else { return Err(sqlx::Error::RowNotFound) };
         let Json(report): Json<Report> = first.try_get("report")?;
         if !report.visible {
@@ -205,9 +206,9 @@ impl AlloyDbMemoryProvider {
         let scopes: Vec<&Scope> = scopes.iter().collect();
         let statement = "SELECT * FROM orchestra.measure_scopes($1, $2, $3, $4, $5, $6)";
         let query = || self.within(statement, &scopes).bind(space);
-        let pool = self.replicas().first().map_or(&self.inner.primary, |replica| &replica.pool);
+        let connections = self.replicas().first().map_or(&self.inner.primary, |replica| &replica.connections);
         let begun = Instant::now();
-        let measured = self.inner.statements.row(pool, Repeat::Harmless, query).await;
+        let measured = self.inner.statements.row(connections, Repeat::Harmless, query).await;
         let known = measured.and_then(|row| {
             let (rows, compared) = (row.try_get("rows")?, row.try_get("compared")?);
             let Json(stems) = row.try_get("stems")?;

@@ -103,7 +103,7 @@ impl AlloyDbMemoryProvider {
 async fn sweep_every(every: Duration, inner: Weak<Inner>) {
     loop {
         // No handle is held meanwhile: a provider that is dropped closes its connections at once.
-        let Some(mut closed) = inner.upgrade().map(|inner| inner.primary.close_event()) else { return };
+        let Some(mut closed) = inner.upgrade().map(|inner| inner.primary.pool().close_event()) else { return };
         tokio::select! {
             () = tokio::time::sleep(somewhat_less(every)) => {}
             () = &mut closed => return,
@@ -111,7 +111,7 @@ async fn sweep_every(every: Duration, inner: Weak<Inner>) {
         let Some(inner) = inner.upgrade() else { return };
         let provider = AlloyDbMemoryProvider { inner };
         if let Err(error) = provider.remove_expired().await
-            && !provider.inner.primary.is_closed()
+            && !provider.inner.primary.pool().is_closed()
         {
             warn!(error = &error as &dyn std::error::Error, "what had expired was not removed; it stays hidden");
         }

@@ -1,6 +1,6 @@
-//! Single writes of one tenant that meet. One is under way at a time; those that come meanwhile wait, and are then written in
-//! one transaction: many callers at once cost a flush to disk and a round trip for many memories, and one caller waits for
-//! nobody.
+//! Single writes of one tenant that meet. One statement is under way at a time, or a few; writes that come meanwhile wait, and
+//! are then written in one transaction: many callers at once cost a flush to disk and a round trip for many memories, and one
+//! caller waits for nobody.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,8 +13,11 @@ use crate::error::{PROVIDER, is_passing};
 use crate::provider::AlloyDbMemoryProvider;
 use crate::write::Write;
 
-/// The most memories of one statement. From as many on that wait, another statement is under way beside it.
+/// The most memories of one statement.
 const MOST: usize = 64;
+/// How many have to wait so that a second statement is under way beside the first: the server works at the one while the
+/// other is made.
+const SECOND: usize = 3;
 /// The most statements of one tenant that are under way.
 const UNDER_WAY: usize = 4;
 
@@ -28,6 +31,16 @@ struct Line {
     waiting: VecDeque<Waiting>,
 }
 
+impl Line {
+    /// Whether another statement may be under way beside the first.
+    fn may_begin(&self) -> bool {
+        match self.under_way {
+            1 => self.waiting.len() >= SECOND,
+            under_way => self.waiting.len() >= MOST && under_way < UNDER_WAY,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Waiting {
     write: Box<Write>,
@@ -37,8 +50,8 @@ struct Waiting {
 enum Place {
     /// To be written now.
     First(Box<Write>),
-    /// To be written with others.
-    InLine(oneshot::Receiver<Result<InsertReceipt>>),
+    /// To be written with others, for which another statement `begins`.
+    InLine { answer: oneshot::Receiver<Result<InsertReceipt>>, begins: bool },
 }
 
 impl Together {
@@ -52,13 +65,15 @@ impl Together {
             lines.insert(tenant.to_owned(), Line::default());
         }
         let Some(line) = lines.get_mut(tenant) else { return Place::First(write) };
-        if line.under_way == 0 || (line.waiting.len() >= MOST && line.under_way < UNDER_WAY) {
-            line.under_way += 1;
+        if line.under_way == 0 {
+            line.under_way = 1;
             return Place::First(write);
         }
         let (answer, receiver) = oneshot::channel();
         line.waiting.push_back(Waiting { write, answer });
-        Place::InLine(receiver)
+        let begins = line.may_begin();
+        line.under_way += usize::from(begins);
+        Place::InLine { answer: receiver, begins }
     }
 
     /// Ends a statement, unless somebody waits for it to end.
@@ -192,10 +207,16 @@ impl AlloyDbMemoryProvider {
                 let _turn = Turn { provider: self.clone(), tenant, stage: Stage::First };
                 self.write_alone(&write).await
             }
-            Place::InLine(answer) => answer.await.unwrap_or_else(|_| {
-                let source = "the runtime was shut down before the write had its turn".into();
-                Err(Error::Backend { provider: PROVIDER, operation: "insert", retryable: true, source })
-            }),
+            Place::InLine { answer, begins } => {
+                if begins {
+                    let turn = Turn { provider: self.clone(), tenant, stage: Stage::Next };
+                    tokio::spawn(turn.go_on());
+                }
+                answer.await.unwrap_or_else(|_| {
+                    let source = "the runtime was shut down before the write had its turn".into();
+                    Err(Error::Backend { provider: PROVIDER, operation: "insert", retryable: true, source })
+                })
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use sqlx::query::Query;
 use sqlx::{Postgres, Row as _};
 use uuid::Uuid;
 
-use crate::batch::Arrays;
+use crate::batch::{Arrays, bind_one};
 use crate::error::{damaged, failed, is_taken};
 use crate::escape::escape;
 use crate::provider::AlloyDbMemoryProvider;
@@ -117,7 +117,7 @@ impl AlloyDbMemoryProvider {
                 .bind(whole_micros(self.now()))
                 .bind(idempotency.as_ref().map(|key| escape(&key.key)))
                 .bind(idempotency.as_ref().map(|key| &key.body_hash[..]));
-            Arrays::new([(item, *space)].into_iter(), self.inner.config.storage).bind_one(query)
+            bind_one(query, item, *space, self.inner.config.storage)
         };
         match self.token_of(repeat(idempotency.as_ref()), query).await {
             Ok(Some(token)) => Ok(write.created(token)),

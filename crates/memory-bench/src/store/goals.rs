@@ -13,7 +13,7 @@ pub struct Goals {
     pub build_after: Least,
     /// The worst ratio of single durable writes to a loop of `INSERT`.
     pub write: Least,
-    /// The same of writes with an idempotency key, of which the loop has nothing.
+    /// The same of writes with an idempotency key, which the loop inserts too.
     pub write_with_key: Least,
     /// The worst ratio of searches to the same statement in a loop.
     pub search: Least,

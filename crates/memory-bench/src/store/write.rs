@@ -17,25 +17,51 @@ use crate::report::{Report, Table, median_ratio};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Insert,
+    InsertOnOne,
     Ours,
+    InsertWithKey,
     OursWithKey,
 }
 
 impl Kind {
     fn name(self) -> &'static str {
         match self {
-            Self::Insert => "floor: INSERT and commit",
-            Self::Ours => "insert: memory and outbox",
-            Self::OursWithKey => "insert: memory, idempotency key and outbox",
+            Self::Insert => "floor: INSERT and commit, over a pool",
+            Self::InsertOnOne => "the same, each on a connection of its own",
+            Self::Ours => "insert",
+            Self::InsertWithKey => "floor: INSERT of memory and key, over a pool",
+            Self::OursWithKey => "insert with an idempotency key",
         }
+    }
+
+    fn floor(self) -> Option<Self> {
+        match self {
+            Self::Insert | Self::InsertOnOne | Self::InsertWithKey => None,
+            Self::Ours => Some(Self::Insert),
+            Self::OursWithKey => Some(Self::InsertWithKey),
+        }
+    }
+
+    fn has_key(self) -> bool {
+        matches!(self, Self::InsertWithKey | Self::OursWithKey)
     }
 }
 
-/// Of the statement that the floor runs: the columns that every memory has.
-const INSERT: &str = "INSERT INTO orchestra.memories (id, tenant, user_id, version, kind, text, metadata, \
-                      importance, writer, path, evidence, recorded_at, content_hash, words, length, space, embedding) \
-                      VALUES ($1, $2, $3, 1, 'semantic', $4, '{}', 0.5, 'agent', 'bench', '{}', $5, $6, \
-                      $7::text::tsvector, $8, 1, $9)";
+/// The statement that the floor runs: the columns that every memory has.
+macro_rules! insert {
+    () => {
+        "INSERT INTO orchestra.memories (id, tenant, user_id, version, kind, text, metadata, importance, writer, path, \
+         evidence, recorded_at, content_hash, words, length, space, embedding) VALUES ($1, $2, $3, 1, 'semantic', $4, \
+         '{}', 0.5, 'agent', 'bench', '{}', $5, $6, $7::text::tsvector, $8, 1, $9)"
+    };
+}
+const INSERT: &str = insert!();
+/// The same and a key with its receipt, which is of a constant's size here.
+const INSERT_WITH_KEY: &str = concat!(
+    "WITH key AS (INSERT INTO orchestra.idempotency_keys (tenant, key, body_hash, receipt, created_at) VALUES ($2, $10, \
+     $11, '{\"ids\": [\"018f3a5c-0000-7000-8000-000000000000\"], \"statuses\": [0], \"token\": \"123456\"}', $5)) ",
+    insert!()
+);
 
 /// Writes one memory at a time for as long, each acknowledged when it is on disk.
 pub async fn run(
@@ -50,8 +76,8 @@ pub async fn run(
     for round in 0..rounds.count {
         for &tasks in concurrency {
             let time = if tasks == 1 { rounds.time * 4 } else { rounds.time };
-            let mut kinds = [Kind::Insert, Kind::Ours, Kind::OursWithKey];
-            kinds.rotate_left(round % 3);
+            let mut kinds = [Kind::Insert, Kind::InsertOnOne, Kind::Ours, Kind::InsertWithKey, Kind::OursWithKey];
+            kinds.rotate_left(round % 5);
             for kind in kinds {
                 let writes = (0..tasks).map(|_| writes(database, kind, next.clone(), time)).collect();
                 rows.entry((tasks, kind)).or_default().add(database, writes).await?;
@@ -61,11 +87,11 @@ pub async fn run(
     let title = format!("durable writes, one memory of {} dimensions each", database.size.dimensions);
     let mut table = Table::new(title, &[&["", "at once"][..], &Taken::COLUMNS].concat());
     for (&(tasks, kind), taken) in &rows {
-        let ratio = (kind != Kind::Insert).then(|| median_ratio(&taken.rates, &rows[&(tasks, Kind::Insert)].rates));
-        match kind {
-            Kind::Insert => {}
-            Kind::Ours => goals.write.note(ratio.unwrap_or_default()),
-            Kind::OursWithKey => goals.write_with_key.note(ratio.unwrap_or_default()),
+        let ratio = kind.floor().map(|floor| median_ratio(&taken.rates, &rows[&(tasks, floor)].rates));
+        match (kind, ratio) {
+            (Kind::Ours, Some(ratio)) => goals.write.note(ratio),
+            (Kind::OursWithKey, Some(ratio)) => goals.write_with_key.note(ratio),
+            _ => {}
         }
         table.row([kind.name().to_owned(), tasks.to_string()].into_iter().chain(taken.columns(ratio)));
     }
@@ -88,17 +114,20 @@ fn writes(
     move |started| {
         Box::pin(async move {
             let mut times = Vec::new();
+            // A pool asks the server about each connection that it gets back.
+            let mut held = if kind == Kind::InsertOnOne { Some(raw.acquire().await?) } else { None };
             while started.elapsed() < time {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let mut item = memories[number % memories.len()].clone();
                 item.memory.id = super::database::id_of(number);
                 let begun;
-                if kind == Kind::Insert {
+                let key = kind.has_key().then(|| IdempotencyKey { key: number.to_string(), body_hash: [7; 32] });
+                if kind.floor().is_none() {
                     let memory = &item.memory;
                     let (words, length) = words(&memory.lexical_text());
                     let vector = item.embedding.as_ref().map(|embedding| Vector::from(embedding.values().to_vec()));
                     begun = Instant::now();
-                    sqlx::query(INSERT)
+                    let statement = sqlx::query(if kind.has_key() { INSERT_WITH_KEY } else { INSERT })
                         .bind(memory.id.as_uuid())
                         .bind(memory.scope.tenant_name())
                         .bind(memory.scope.user())
@@ -107,14 +136,18 @@ fn writes(
                         .bind(&memory.content_hash().as_bytes()[..])
                         .bind(words)
                         .bind(length)
-                        .bind(vector)
-                        .execute(&raw)
-                        .await?;
+                        .bind(vector);
+                    let statement = match key {
+                        Some(key) => statement.bind(key.key).bind(key.body_hash),
+                        None => statement,
+                    };
+                    match &mut held {
+                        Some(held) => statement.execute(&mut **held).await?,
+                        None => statement.execute(&raw).await?,
+                    };
                 } else {
-                    let key = IdempotencyKey { key: number.to_string(), body_hash: [7; 32] };
-                    let idempotency = (kind == Kind::OursWithKey).then_some(key);
                     begun = Instant::now();
-                    provider.insert(InsertBatch { memories: vec![item], idempotency }).await?;
+                    provider.insert(InsertBatch { memories: vec![item], idempotency: key }).await?;
                 }
                 times.push(begun.elapsed());
             }

@@ -89,7 +89,7 @@ impl IndexKeeper {
               FROM pg_roles WHERE rolname = 'orchestra_maintenance') \
              FROM pg_class WHERE oid = 'orchestra.memories'::regclass",
         )
-        .fetch_one(&provider.inner.primary)
+        .fetch_one(provider.inner.primary.pool())
         .await
         .map_err(|error| failed("connect", error))?;
         if !is_owner {
@@ -286,7 +286,7 @@ impl IndexKeeper {
     }
 
     pub(super) fn pool(&self) -> &PgPool {
-        &self.provider.inner.primary
+        self.provider.inner.primary.pool()
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `POST /v1/cache/lookup`, `/v1/cache/entries`, `/v1/cache/invalidate` | the semantic cache |
 //! | `GET /v1/stats` | what the tiers hold |
 //! | `GET /healthz`, `/readyz` | whether the process lives, whether the store answers |
+//! | `GET /metrics` | what the process measures of itself, for Prometheus |
 //!
 //! Every limit is checked here and not in the listener, so that the router is the same behind a socket and in process.
 
@@ -34,6 +35,7 @@ use axum::routing::{get, post};
 pub use request::{REQUEST_ID, WRITER};
 
 use crate::error::Problem;
+use crate::metrics;
 use crate::state::AppState;
 
 /// Every route, over the tiers of `state`.
@@ -52,9 +54,11 @@ pub fn router(state: AppState) -> Router {
         .route_layer(from_fn_with_state(state.clone(), request::to_its_end))
         .route("/healthz", get(operations::healthz))
         .route("/readyz", get(operations::readyz))
+        .route("/metrics", get(operations::metrics))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(from_fn_with_state(state.clone(), request::for_this_host))
+        .layer(from_fn(metrics::measured))
         .layer(from_fn(request::traced))
         .with_state(state)
 }

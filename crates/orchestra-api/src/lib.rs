@@ -14,6 +14,7 @@ pub mod config;
 pub mod error;
 pub mod http;
 pub mod import;
+pub mod metrics;
 pub mod serve;
 pub mod state;
 pub mod telemetry;

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::config::Settings;
 use crate::http::router;
+use crate::metrics;
 use crate::state::AppState;
 
 /// What a running server says of itself in `server.json` in its data folder, for commands on the same machine.
@@ -45,6 +46,8 @@ pub async fn serve_until(
     on_ready: impl FnOnce(SocketAddr),
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    // Before the providers, which look for where to count.
+    metrics::install();
     let state = AppState::open(&settings).await?;
     let stopped = listen_until(&settings, &state, on_ready, stop).await;
     // What the connections left of the grace period is for the work that goes on without them.
@@ -80,7 +83,12 @@ async fn listen_until(
         // An error is the sender's end, which is a stop too.
         let _ = stopped.await;
     });
-    let mut server = tokio::spawn(async move { server.await });
+    let mut server = tokio::spawn(async move {
+        tokio::select! {
+            ended = server.into_future() => ended,
+            () = metrics::keep_up() => Ok(()),
+        }
+    });
     tracing::info!(%address, data = %settings.data.display(), "server ready");
     on_ready(address);
     tokio::select! {

@@ -2,12 +2,14 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use memory_core::{CacheStats, StoreStats};
 use serde::Serialize;
 
 use super::params::Params;
 use crate::error::{Problem, chain};
+use crate::metrics;
 use crate::state::AppState;
 
 #[derive(Serialize)]
@@ -45,6 +47,18 @@ pub async fn stats(State(state): State<AppState>, mut params: Params) -> Result<
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: state.uptime().as_secs_f64(),
     }))
+}
+
+/// `GET /metrics`: what the process measured since it began, for Prometheus.
+pub async fn metrics(State(state): State<AppState>) -> Result<Response, Problem> {
+    match metrics::render(&state) {
+        Some(text) => Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()),
+        None => Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            "no_metrics",
+            "the program around this server collects metrics itself",
+        )),
+    }
 }
 
 #[derive(Serialize)]

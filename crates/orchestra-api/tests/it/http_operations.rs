@@ -62,3 +62,31 @@ async fn a_name_that_was_made_to_point_here_is_refused() {
     let open = Api::with(|settings| settings.allow_unauthenticated = true).await;
     assert_eq!(send(&open.router, Method::GET, "/v1/memories", &[("host", "memory.example")], "").await.status, 200);
 }
+
+#[tokio::test]
+async fn requests_are_measured_by_route_and_never_by_what_they_say() {
+    assert!(orchestra_api::metrics::install(), "before the memory is opened");
+    let api = Api::new().await;
+    let id = api.remember(&json!({"text": "a word that is in no metric", "scope": {"user": "nobody-knows"}})).await;
+    api.get(&format!("/v1/memories/{id}?user=nobody-knows")).await.ok(200);
+    api.get(&format!("/v1/memories/{}", uuid::Uuid::now_v7())).await.problem();
+    api.get("/v1/no/such/route").await.problem();
+    send(&api.router, Method::from_bytes(b"BREW").unwrap(), "/v1/memories", &[], "").await.problem();
+    let request = axum::http::Request::get("/metrics").body(axum::body::Body::empty()).unwrap();
+    let response = tower::ServiceExt::oneshot(api.router.clone(), request).await.unwrap();
+    assert_eq!(response.headers()["content-type"], orchestra_api::metrics::CONTENT_TYPE);
+    let text = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let text = std::str::from_utf8(&text).unwrap();
+    for line in [
+        r#"orchestra_http_requests_total{method="POST",route="/v1/memories",status="201"}"#,
+        r#"orchestra_http_requests_total{method="GET",route="/v1/memories/{id}",status="404"}"#,
+        r#"orchestra_http_requests_total{method="GET",route="none",status="404"}"#,
+        r#"orchestra_http_requests_total{method="other",route="/v1/memories",status="405"}"#,
+        r#"orchestra_http_request_seconds_bucket{method="GET",route="/v1/memories/{id}",le="+Inf"}"#,
+        r#"medium_term_provider="embedded""#,
+        "process_resident_memory_bytes ",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("nobody-knows") && !text.contains(&id) && !text.contains("no metric"), "{text}");
+}

@@ -1,0 +1,112 @@
+//! What the process measures of itself, in the text format of Prometheus.
+//!
+//! | metric | labels | what it is |
+//! | --- | --- | --- |
+//! | `orchestra_http_requests_total` | `method`, `route`, `status` | answered requests |
+//! | `orchestra_http_request_seconds` | `method`, `route` | how long they took, without the body's way to the client |
+//! | `orchestra_info` | `version`, `short_term_provider`, `medium_term_provider`, `embedder` | 1 |
+//! | `process_*` | | processor time, memory and open files, where the system has `/proc` |
+//!
+//! The providers add their own: `memory_redis_*` and `memory_cache_*` (see `provider_redis::metrics`), and
+//! `orchestra_*` of the store on Postgres. Tenants, users and texts are in no label. A `route` is the pattern that a
+//! request matched, so labels have no more values than there are routes.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::Method;
+use axum::middleware::Next;
+use axum::response::Response;
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+use crate::state::AppState;
+
+mod process;
+
+const REQUESTS: &str = "orchestra_http_requests_total";
+const REQUEST_SECONDS: &str = "orchestra_http_request_seconds";
+const INFO: &str = "orchestra_info";
+
+/// The content type of [`render`].
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Upper bounds of the histograms' buckets, in seconds: a cached answer takes tenths of a millisecond, a model seconds.
+const SECONDS: [f64; 16] =
+    [0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// How often what was measured is put in order while nobody reads it.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+
+/// Takes in what this process measures from here on; call it before providers are opened. Where the process has another
+/// recorder already, that one keeps it all, and [`render`] has nothing.
+pub fn install() -> bool {
+    HANDLE
+        .get_or_init(|| {
+            let builder = PrometheusBuilder::new().set_buckets(&SECONDS).ok()?;
+            let recorder = builder.build_recorder();
+            let handle = recorder.handle();
+            metrics::set_global_recorder(recorder).ok()?;
+            describe_counter!(REQUESTS, Unit::Count, "Answered requests");
+            describe_histogram!(REQUEST_SECONDS, Unit::Seconds, "How long requests took");
+            describe_gauge!(INFO, "What the process is made of");
+            process::describe();
+            Some(handle)
+        })
+        .is_some()
+}
+
+/// Puts what was measured in order now and then, for as long as it is polled.
+pub async fn keep_up() {
+    loop {
+        tokio::time::sleep(UPKEEP).await;
+        if let Some(Some(handle)) = HANDLE.get() {
+            handle.run_upkeep();
+        }
+    }
+}
+
+/// Everything that was measured, or `None` where the process has a recorder of its own.
+pub fn render(state: &AppState) -> Option<String> {
+    install();
+    let settings = state.settings();
+    let labels = [
+        ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("short_term_provider", settings.short_term_provider.name().to_owned()),
+        ("medium_term_provider", settings.medium_term_provider.name().to_owned()),
+        ("embedder", state.manager().embedder().space().to_string()),
+    ];
+    gauge!(INFO, &labels).set(1.0);
+    process::measure();
+    HANDLE.get().and_then(Option::as_ref).map(PrometheusHandle::render)
+}
+
+/// Counts a request and measures how long it took.
+pub async fn measured(request: Request, next: Next) -> Response {
+    let method = method_name(request.method());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let begun = Instant::now();
+    let response = next.run(request).await;
+    let route = route.as_ref().map_or("none", MatchedPath::as_str).to_owned();
+    histogram!(REQUEST_SECONDS, "method" => method, "route" => route.clone()).record(begun.elapsed());
+    let status = response.status().as_u16().to_string();
+    counter!(REQUESTS, "method" => method, "route" => route, "status" => status).increment(1);
+    response
+}
+
+/// A client may send a method of any name.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::PUT => "PUT",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}

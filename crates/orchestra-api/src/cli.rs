@@ -1,4 +1,4 @@
-//! The command line. Every command but `db` and `index` is a call of the HTTP interface, in this process or over the
+//! The command line. Every command but `db`, `index` and `config` is a call of the HTTP interface, in this process or over the
 //! network ([`crate::client`]); what it prints is made here.
 //!
 //! Data goes to the standard output, everything else to the standard error. The exit code is 0 when it is done, 1 when
@@ -7,6 +7,7 @@
 mod arguments;
 mod cache;
 mod completions;
+mod config;
 mod connect;
 mod database;
 mod db;
@@ -100,6 +101,7 @@ enum Command {
     Stats(stats::Args),
     Db(db::Args),
     Index(index::Args),
+    Config(config::Args),
     Demo(demo::Args),
     Completions(completions::Args),
 }
@@ -143,6 +145,7 @@ async fn run(cli: Cli, screen: &Screen) -> Outcome {
         Command::Demo(args) => demo::run(args, screen).await,
         Command::Db(args) => db::run(args, screen).await,
         Command::Index(args) => index::run(args, screen).await,
+        Command::Config(args) => config::run(args, screen).await,
         Command::Completions(args) => completions::run(args, &mut Cli::command()),
         command => {
             let session = connect::open(&globals).await?;
@@ -159,9 +162,12 @@ async fn run(cli: Cli, screen: &Screen) -> Outcome {
                 Command::Export(args) => export::run(args, client, screen).await,
                 Command::Cache(args) => cache::run(args, client, screen).await,
                 Command::Stats(args) => stats::run(args, client, screen).await,
-                Command::Serve(_) | Command::Db(_) | Command::Index(_) | Command::Demo(_) | Command::Completions(_) => {
-                    Ok(())
-                }
+                Command::Serve(_)
+                | Command::Db(_)
+                | Command::Index(_)
+                | Command::Config(_)
+                | Command::Demo(_)
+                | Command::Completions(_) => Ok(()),
             };
             session.close().await;
             outcome

@@ -1,18 +1,38 @@
-//! Every flag and environment variable of the server, read and checked once.
+//! Every setting of the server, read and checked once.
+//!
+//! [`SETTINGS`] is the one list of them. A setting `shards` of the section `redis` is `redis.shards`: in the file `shards`
+//! under `redis`, in the environment `ORCHESTRA_REDIS_SHARDS`. What is outside of the sections and no secret is a flag too.
+//! A flag goes before the environment, that before the file, that before the default.
 
+mod alloydb;
+mod arguments;
 mod cache_embedder;
+mod file;
+mod list;
+mod redis;
+mod schema;
+mod secret;
+mod secret_manager;
+mod setting;
+mod values;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
-use memory_core::cache::{DEFAULT_TTL, MAX_TTL};
-use memory_core::{Error, MAX_DIMENSIONS, Result, Scope};
+use memory_core::{EmbeddingSpace, Error, Result, Scope};
+use provider_alloydb::AlloyDbConfig;
+use provider_redis::RedisConfig;
 use secrecy::SecretString;
 
-pub use cache_embedder::{CacheEmbedderKind, CacheEmbedderSettings};
+pub use arguments::ServerArgs;
+pub use cache_embedder::CacheEmbedderSettings;
+pub use list::SETTINGS;
+pub use schema::json_schema;
+pub use secret::Secret;
+pub use setting::{Kind, Setting, Value};
+pub use values::{Source, Values};
 
 /// The address the server listens on unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7070";
@@ -22,158 +42,45 @@ pub const BUILT_IN_CACHE_THRESHOLD: f32 = 0.90;
 /// The database's name in the data folder.
 pub const DATABASE_FILE: &str = "memory.db";
 
-/// The environment variable with the embedding server's key. There is no flag for it: flags show in process lists.
-const EMBEDDER_API_KEY: &str = "ORCHESTRA_EMBEDDER_API_KEY";
-
-/// What a server, or a command that opens the memory in its own process, is told.
-#[derive(Debug, Clone, Args)]
-pub struct ServerArgs {
-    /// The folder that holds the memory, in one file, memory.db. It is made when it is not there.
-    ///
-    /// Default: orchestra in $XDG_DATA_HOME, or ~/.local/share/orchestra.
-    #[arg(long, env = "ORCHESTRA_DATA", value_name = "DIR")]
-    pub data: Option<PathBuf>,
-
-    /// The address and port to answer HTTP on. Port 0 takes a free one and prints it.
-    #[arg(long, env = "ORCHESTRA_LISTEN", value_name = "ADDR:PORT", default_value = DEFAULT_LISTEN)]
-    pub listen: SocketAddr,
-
-    /// The tenant whose memory this server keeps. No request can name another.
-    #[arg(long, env = "ORCHESTRA_TENANT", value_name = "NAME", default_value = "default")]
-    pub tenant: String,
-
-    /// What turns texts into vectors: the model inside this program, or a server that speaks OpenAI's /v1/embeddings.
-    ///
-    /// Memories keep the model they were embedded with; vectors of two models are never compared.
-    #[arg(long, env = "ORCHESTRA_EMBEDDER", value_name = "KIND", default_value = "builtin")]
-    pub embedder: EmbedderKind,
-
-    /// With --embedder openai: the server's base URL, up to and including /v1. The key is read from the environment
-    /// variable ORCHESTRA_EMBEDDER_API_KEY.
-    #[arg(long, env = "ORCHESTRA_EMBEDDER_URL", value_name = "URL", default_value = "https://api.openai.com/v1")]
-    pub embedder_url: String,
-
-    /// With --embedder openai: the model's name there.
-    #[arg(long, env = "ORCHESTRA_EMBEDDER_MODEL", value_name = "MODEL", default_value = "text-embedding-3-small")]
-    pub embedder_model: String,
-
-    /// With --embedder openai: how many values the model's vectors have, 1 to 4096.
-    #[arg(long, env = "ORCHESTRA_EMBEDDER_DIMENSIONS", value_name = "N", default_value_t = 1536)]
-    pub embedder_dimensions: usize,
-
-    /// With --embedder openai: ask the server for vectors of that many values. Only models that can shorten their
-    /// vectors take it, such as text-embedding-3-small; others refuse.
-    #[arg(long, env = "ORCHESTRA_EMBEDDER_SEND_DIMENSIONS")]
-    pub embedder_send_dimensions: bool,
-
-    /// What the semantic cache compares prompts by. What was filed by another model is served to the same prompt only.
-    #[arg(long, env = "ORCHESTRA_CACHE_EMBEDDER", value_name = "KIND", default_value = "auto")]
-    pub cache_embedder: CacheEmbedderKind,
-
-    /// The folder of models; minilm-int8 is in the folder minilm-int8 of it.
-    ///
-    /// Default: the first that has it of: models in the data folder, models beside this program, and the target/assets
-    /// of a checkout, where `cargo xtask assets minilm-int8` places it.
-    #[arg(long, env = "ORCHESTRA_MODELS", value_name = "DIR")]
-    pub models: Option<PathBuf>,
-
-    /// How alike two prompts must be, as a cosine similarity, before the semantic cache may give the answer of one to
-    /// the other. The guard checks numbers, names, negations and opposites on top of it.
-    ///
-    /// The threshold belongs to the model. Default: 0.85, and 0.90 with static-256.
-    #[arg(long, env = "ORCHESTRA_CACHE_THRESHOLD", value_name = "SIMILARITY", allow_negative_numbers = true)]
-    pub cache_threshold: Option<f32>,
-
-    /// How many seconds a cached answer lives unless its writer says otherwise.
-    #[arg(long, env = "ORCHESTRA_CACHE_TTL_SECONDS", value_name = "SECONDS", default_value_t = DEFAULT_TTL.as_secs())]
-    pub cache_ttl_seconds: u64,
-
-    /// The largest request body, in bytes. A larger one is answered with 413.
-    #[arg(long, env = "ORCHESTRA_MAX_BODY_BYTES", value_name = "BYTES", default_value_t = Limits::DEFAULT.body_bytes)]
-    pub max_body_bytes: usize,
-
-    /// The most memories or messages in one request.
-    #[arg(long, env = "ORCHESTRA_MAX_BATCH", value_name = "N", default_value_t = Limits::DEFAULT.batch)]
-    pub max_batch: usize,
-
-    /// How large the memory's file may grow, in bytes. A write that would go over it is answered with 507, as on a full
-    /// disk. Default: no limit but the disk's.
-    #[arg(long, env = "ORCHESTRA_MAX_DATA_BYTES", value_name = "BYTES")]
-    pub max_data_bytes: Option<u64>,
-
-    /// Where the semantic cache lives: in the data folder with the memory, or nowhere. Without one every lookup is a
-    /// miss and nothing is filed.
-    #[arg(long, env = "ORCHESTRA_SHORT_TERM_PROVIDER", value_name = "PROVIDER", default_value = "embedded")]
-    pub short_term_provider: ShortTermProvider,
-
-    /// Where the memories live: in the data folder.
-    #[arg(long, env = "ORCHESTRA_MEDIUM_TERM_PROVIDER", value_name = "PROVIDER", default_value = "embedded")]
-    pub medium_term_provider: MediumTermProvider,
-
-    /// Whether facts and procedures (the kinds semantic and procedural) are kept and recalled.
-    #[arg(
-        long,
-        env = "ORCHESTRA_LONG_TERM_ENABLED",
-        value_name = "BOOL",
-        action = clap::ArgAction::Set,
-        default_value_t = true
-    )]
-    pub long_term_enabled: bool,
-
-    /// Answer without credentials on an address that other machines reach.
-    ///
-    /// Everyone who reaches the port can then read, change and forget every memory. Without this flag the server
-    /// listens on loopback addresses only.
-    #[arg(long, env = "ORCHESTRA_ALLOW_UNAUTHENTICATED")]
-    pub allow_unauthenticated: bool,
-
-    /// How many seconds requests in flight get to end when the server is told to stop.
-    #[arg(long, env = "ORCHESTRA_SHUTDOWN_GRACE_SECONDS", value_name = "SECONDS", default_value_t = 10)]
-    pub shutdown_grace_seconds: u64,
-}
-
-/// A kind of embedder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum EmbedderKind {
-    /// The model inside this program, static-256: no download, no network.
-    Builtin,
-    /// A server that speaks OpenAI's embeddings interface.
-    Openai,
-}
-
 /// Where the semantic cache lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShortTermProvider {
     /// In the data folder, with the memory.
     Embedded,
+    /// On Redis.
+    Redis,
     /// Nowhere.
     None,
 }
 
 impl ShortTermProvider {
-    /// Its name, as flags and answers spell it.
+    /// Its name, as settings and answers spell it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Embedded => "embedded",
+            Self::Redis => "redis",
             Self::None => "none",
         }
     }
 }
 
 /// Where the memories live.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MediumTermProvider {
     /// In the data folder.
     Embedded,
+    /// On AlloyDB or another Postgres.
+    AlloyDb,
 }
 
 impl MediumTermProvider {
-    /// Its name, as flags and answers spell it.
+    /// Its name, as settings and answers spell it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Embedded => "embedded",
+            Self::AlloyDb => "alloydb",
         }
     }
 }
@@ -205,16 +112,20 @@ pub struct Settings {
     pub long_term_enabled: bool,
     /// Whether an address that other machines reach is answered without credentials.
     pub allow_unauthenticated: bool,
+    /// How long a start waits for the database of the memories.
+    pub startup_patience: Duration,
     /// How long requests in flight get to end.
     pub shutdown_grace: Duration,
+    /// All of them as they were given, with the sections of the providers.
+    values: Values,
 }
 
 /// What makes the vectors.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub enum EmbedderSettings {
     /// The model inside this program.
     BuiltIn,
-    /// A server that speaks OpenAI's embeddings interface.
+    /// A server that speaks OpenAI's embeddings interface; [`Settings::embedder_api_key`] is its key.
     OpenAi {
         /// The base URL, up to and including `/v1`.
         base_url: String,
@@ -224,24 +135,7 @@ pub enum EmbedderSettings {
         dimensions: usize,
         /// Whether to ask the server for that many.
         send_dimensions: bool,
-        /// The key, where the server wants one.
-        api_key: Option<SecretString>,
     },
-}
-
-impl fmt::Debug for EmbedderSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BuiltIn => f.write_str("BuiltIn"),
-            // The key is left out, whatever its type prints.
-            Self::OpenAi { base_url, model, dimensions, .. } => f
-                .debug_struct("OpenAi")
-                .field("base_url", base_url)
-                .field("model", model)
-                .field("dimensions", dimensions)
-                .finish_non_exhaustive(),
-        }
-    }
 }
 
 /// What a request and the file may be.
@@ -261,100 +155,147 @@ impl Limits {
 }
 
 impl Settings {
-    /// Checks the flags and reads what is left to the environment: the embedder's key, the home folder, and where models
-    /// are.
+    /// Reads the file and the environment, and checks all of it with the flags.
     ///
     /// # Errors
-    /// [`Error::Invalid`], naming the flag, what was given and what is allowed.
-    pub fn from_args(args: ServerArgs) -> Result<Self> {
+    /// [`Error::Invalid`], naming the setting as it was given, with the file's line where it is known; what was given, and
+    /// what is allowed.
+    pub fn from_args(args: &ServerArgs) -> Result<Self> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let program = std::env::current_exe().ok();
         Self::from_args_and_environment(args, variable, program.as_deref())
     }
 
     fn from_args_and_environment(
-        args: ServerArgs,
+        args: &ServerArgs,
         variable: impl Fn(&str) -> Option<String>,
         program: Option<&Path>,
     ) -> Result<Self> {
-        let data = match args.data {
-            Some(data) => data,
-            None => default_data(&variable)?,
+        let mut values = Values::read(args, &variable)?;
+        if values.get::<PathBuf>("data").is_none() {
+            values.decide("data", Value::Path(default_data(&variable)?));
+        }
+        let embedder = match &*values.of::<String>("embedder") {
+            "openai" => EmbedderSettings::OpenAi {
+                base_url: values.of("embedder_url"),
+                model: values.of("embedder_model"),
+                dimensions: values.of("embedder_dimensions"),
+                send_dimensions: values.of("embedder_send_dimensions"),
+            },
+            _ => EmbedderSettings::BuiltIn,
         };
-        if !args.listen.ip().is_loopback() && !args.allow_unauthenticated {
-            return Err(Error::invalid(
+        let folders = cache_embedder::model_folders(values.get("models"), &values.of::<PathBuf>("data"), program);
+        let cache_embedder = CacheEmbedderSettings::choose(&values.of::<String>("cache_embedder"), &folders)?;
+        let settings = Self::of(values, embedder, cache_embedder);
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// What the values come to, before it is checked.
+    fn of(mut values: Values, embedder: EmbedderSettings, cache_embedder: CacheEmbedderSettings) -> Self {
+        if values.get::<f32>("cache_threshold").is_none() {
+            let threshold = cache_embedder.threshold(&embedder).to_string();
+            values.decide("cache_threshold", Value::Number(threshold.parse().unwrap_or_default()));
+        }
+        Self {
+            data: values.of("data"),
+            listen: values.get("listen").unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
+            tenant: values.of("tenant"),
+            embedder,
+            cache_embedder,
+            cache_threshold: values.of("cache_threshold"),
+            cache_ttl: values.seconds("cache_ttl_seconds"),
+            limits: Limits {
+                body_bytes: values.of("max_body_bytes"),
+                batch: values.of("max_batch"),
+                data_bytes: values.get("max_data_bytes"),
+            },
+            short_term_provider: match &*values.of::<String>("short_term_provider") {
+                "redis" => ShortTermProvider::Redis,
+                "none" => ShortTermProvider::None,
+                _ => ShortTermProvider::Embedded,
+            },
+            medium_term_provider: match &*values.of::<String>("medium_term_provider") {
+                "alloydb" => MediumTermProvider::AlloyDb,
+                _ => MediumTermProvider::Embedded,
+            },
+            long_term_enabled: values.of("long_term_enabled"),
+            allow_unauthenticated: values.of("allow_unauthenticated"),
+            startup_patience: values.seconds("startup_patience_seconds"),
+            shutdown_grace: values.seconds("shutdown_grace_seconds"),
+            values,
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        let values = &self.values;
+        if !self.listen.ip().is_loopback() && !self.allow_unauthenticated {
+            return Err(values.invalid(
                 "listen",
-                args.listen,
                 "a loopback address such as 127.0.0.1; other machines would reach this one, and the server asks nobody \
                  for credentials. Add --allow-unauthenticated if everyone who reaches it may read and change every memory",
             ));
         }
-        Scope::tenant(args.tenant.as_str())
-            .map_err(|_| Error::invalid("tenant", &args.tenant, "1 to 256 bytes without control characters"))?;
-        let embedder = match args.embedder {
-            EmbedderKind::Builtin => EmbedderSettings::BuiltIn,
-            EmbedderKind::Openai => EmbedderSettings::OpenAi {
-                base_url: args.embedder_url,
-                model: args.embedder_model,
-                dimensions: within("embedder-dimensions", args.embedder_dimensions, 1, MAX_DIMENSIONS)?,
-                send_dimensions: args.embedder_send_dimensions,
-                api_key: variable(EMBEDDER_API_KEY).map(SecretString::from),
-            },
-        };
-        let folders = cache_embedder::model_folders(args.models, &data, program);
-        let cache_embedder = CacheEmbedderSettings::choose(args.cache_embedder, &folders)?;
-        let cache_threshold = args.cache_threshold.unwrap_or_else(|| cache_embedder.threshold(&embedder));
-        if !(-1.0..=1.0).contains(&cache_threshold) {
-            return Err(Error::invalid("cache-threshold", cache_threshold, "-1.0 to 1.0, a cosine similarity"));
+        Scope::tenant(self.tenant.as_str())
+            .map_err(|_| values.invalid("tenant", "1 to 256 bytes without control characters"))?;
+        if matches!(self.embedder, EmbedderSettings::OpenAi { .. }) {
+            values.check_secrets("embedder")?;
         }
-        let ttl_seconds = within("cache-ttl-seconds", args.cache_ttl_seconds, 1, MAX_TTL.as_secs())?;
-        Ok(Self {
-            data,
-            listen: args.listen,
-            tenant: args.tenant,
-            embedder,
-            cache_embedder,
-            cache_threshold,
-            cache_ttl: Duration::from_secs(ttl_seconds),
-            limits: Limits {
-                body_bytes: within("max-body-bytes", args.max_body_bytes, 1024, 1 << 30)?,
-                batch: within("max-batch", args.max_batch, 1, 100_000)?,
-                data_bytes: args
-                    .max_data_bytes
-                    .map(|bytes| within("max-data-bytes", bytes, 1 << 20, 1 << 50))
-                    .transpose()?,
-            },
-            short_term_provider: args.short_term_provider,
-            medium_term_provider: args.medium_term_provider,
-            long_term_enabled: args.long_term_enabled,
-            allow_unauthenticated: args.allow_unauthenticated,
-            shutdown_grace: Duration::from_secs(within(
-                "shutdown-grace-seconds",
-                args.shutdown_grace_seconds,
-                0,
-                3600,
-            )?),
-        })
+        if self.short_term_provider == ShortTermProvider::Redis {
+            redis::check(values)?;
+        }
+        if self.medium_term_provider == MediumTermProvider::AlloyDb {
+            alloydb::check(values)?;
+        }
+        Ok(())
     }
 
-    /// The settings of a server that was told nothing but its data folder, and finds no model in a file.
+    /// The settings of a server that was told nothing but its data folder, listens on a free port, and finds no model in
+    /// a file.
     #[must_use]
     pub fn for_data(data: impl Into<PathBuf>) -> Self {
-        Self {
-            data: data.into(),
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            tenant: "default".into(),
-            embedder: EmbedderSettings::BuiltIn,
-            cache_embedder: CacheEmbedderSettings::OfMemories,
-            cache_threshold: BUILT_IN_CACHE_THRESHOLD,
-            cache_ttl: DEFAULT_TTL,
-            limits: Limits::DEFAULT,
-            short_term_provider: ShortTermProvider::Embedded,
-            medium_term_provider: MediumTermProvider::Embedded,
-            long_term_enabled: true,
-            allow_unauthenticated: false,
-            shutdown_grace: Duration::from_secs(10),
-        }
+        let mut values = Values::defaults();
+        values.decide("data", Value::Path(data.into()));
+        values.decide("listen", Value::Address(SocketAddr::from(([127, 0, 0, 1], 0))));
+        let embedder = EmbedderSettings::BuiltIn;
+        let cache_embedder = CacheEmbedderSettings::OfMemories;
+        Self::of(values, embedder, cache_embedder)
+    }
+
+    /// All settings as they were given, or are by default.
+    #[must_use]
+    pub fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// What is unwise, though it is allowed.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.values.warnings()
+    }
+
+    /// The key of the embedding server, if it wants one.
+    ///
+    /// # Errors
+    /// As [`Secret::read`].
+    pub async fn embedder_api_key(&self) -> Result<Option<SecretString>> {
+        self.values.secret("embedder_api_key").await
+    }
+
+    /// How the cache on Redis is opened, for vectors of `space`. Its secrets are read.
+    ///
+    /// # Errors
+    /// As [`Secret::read`], and [`Error::Invalid`] or [`Error::Unusable`] when its index's file is none.
+    pub async fn redis(&self, space: Arc<EmbeddingSpace>) -> Result<RedisConfig> {
+        redis::config(&self.values, space, self.cache_threshold, self.cache_ttl).await
+    }
+
+    /// How the database of the memories is opened, for vectors of so many dimensions. Its secrets are read.
+    ///
+    /// # Errors
+    /// As [`Secret::read`], and [`Error::Invalid`] when its URL is none, or the dimensions are others.
+    pub async fn alloydb(&self, dimensions: usize) -> Result<AlloyDbConfig> {
+        alloydb::config(&self.values, dimensions).await
     }
 
     /// The file that holds the memory.
@@ -383,16 +324,10 @@ fn default_data(variable: &impl Fn(&str) -> Option<String>) -> Result<PathBuf> {
     Ok(base.join("orchestra"))
 }
 
-fn within<T: PartialOrd + fmt::Display + Copy>(flag: &str, value: T, low: T, high: T) -> Result<T> {
-    if (low..=high).contains(&value) {
-        return Ok(value);
-    }
-    Err(Error::invalid(flag, value, format!("{low} to {high}")))
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use memory_core::cache::{DEFAULT_TTL, MAX_TTL};
 
     use super::*;
 
@@ -402,14 +337,17 @@ mod tests {
         server: ServerArgs,
     }
 
-    fn settings(flags: &[&str]) -> Result<Settings> {
+    fn settings_of(flags: &[&str], variables: &[(&str, &str)]) -> Result<Settings> {
         let args = Command::try_parse_from([&["orchestra"], flags].concat()).unwrap().server;
         let variable = |name: &str| match name {
             "HOME" => Some("/home/ann".into()),
-            EMBEDDER_API_KEY => Some("sk-secret".into()),
-            _ => None,
+            _ => variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()),
         };
-        Settings::from_args_and_environment(args, variable, None)
+        Settings::from_args_and_environment(&args, variable, None)
+    }
+
+    fn settings(flags: &[&str]) -> Result<Settings> {
+        settings_of(flags, &[])
     }
 
     #[test]
@@ -418,33 +356,149 @@ mod tests {
         assert_eq!(settings.database(), PathBuf::from("/home/ann/.local/share/orchestra/memory.db"));
         assert_eq!((settings.listen.to_string(), settings.cache_threshold), (DEFAULT_LISTEN.into(), 0.90));
         assert_eq!(settings.limits, Limits { body_bytes: 33_554_432, batch: 1000, data_bytes: None });
+        assert_eq!(settings.cache_ttl, DEFAULT_TTL);
+        let ttl = SETTINGS.iter().find(|setting| setting.key == "cache_ttl_seconds").unwrap();
+        assert!(matches!(ttl.kind, Kind::Integer(1, most) if most == MAX_TTL.as_secs()));
     }
 
     #[test]
     fn a_remote_embedder_has_the_general_threshold_and_hides_its_key() {
-        let settings = settings(&["--embedder", "openai", "--embedder-url", "http://localhost:1234/v1"]).unwrap();
+        let flags = ["--embedder", "openai", "--embedder-url", "http://localhost:1234/v1"];
+        let settings = settings_of(&flags, &[("ORCHESTRA_EMBEDDER_API_KEY", "sk-secret")]).unwrap();
         assert_eq!(settings.cache_threshold, 0.85);
         let debug = format!("{settings:?}");
-        assert!(debug.contains("http://localhost:1234/v1\"") && !debug.contains("secret"), "{debug}");
+        assert!(debug.contains("http://localhost:1234/v1\"") && !debug.contains("sk-secret"), "{debug}");
+    }
+
+    #[test]
+    fn a_flag_goes_before_the_environment_that_before_the_file_that_before_the_default() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("orchestra.yaml");
+        std::fs::write(&file, "max_batch: 1\ntenant: file\ncache_ttl_seconds: 60\n").unwrap();
+        let variables = [("ORCHESTRA_MAX_BATCH", "2"), ("ORCHESTRA_TENANT", "environment"), ("ORCHESTRA_LISTEN", "")];
+        let flags = ["--config", file.to_str().unwrap(), "--max-batch", "3"];
+        let settings = settings_of(&flags, &variables).unwrap();
+        assert_eq!((settings.limits.batch, &*settings.tenant, settings.cache_ttl.as_secs()), (3, "environment", 60));
+        let source = |key: &str| {
+            let mut values = settings.values().iter();
+            values.find(|(setting, _)| setting.key == key).unwrap().1.unwrap().1
+        };
+        let sources = ["max_batch", "tenant", "cache_ttl_seconds", "listen"].map(source);
+        assert_eq!(sources, [Source::Flag, Source::Environment, Source::File, Source::Default]);
     }
 
     #[test]
     fn an_address_that_others_reach_needs_a_flag() {
         let error = settings(&["--listen", "0.0.0.0:7070"]).unwrap_err().to_string();
-        insta::assert_snapshot!(error, @"listen: given 0.0.0.0:7070, allowed: a loopback address such as 127.0.0.1; other machines would reach this one, and the server asks nobody for credentials. Add --allow-unauthenticated if everyone who reaches it may read and change every memory");
+        insta::assert_snapshot!(error, @"--listen: given 0.0.0.0:7070, allowed: a loopback address such as 127.0.0.1; other machines would reach this one, and the server asks nobody for credentials. Add --allow-unauthenticated if everyone who reaches it may read and change every memory");
         assert!(settings(&["--listen", "0.0.0.0:7070", "--allow-unauthenticated"]).is_ok());
         assert!(settings(&["--listen", "[::1]:7070"]).is_ok());
     }
 
     #[test]
-    fn numbers_out_of_range_name_their_flag() {
+    fn what_is_out_of_range_is_named_as_it_was_given() {
         for (flags, message) in [
-            (["--cache-threshold", "1.5"], "cache-threshold: given 1.5, allowed: -1.0 to 1.0, a cosine similarity"),
-            (["--cache-ttl-seconds", "0"], "cache-ttl-seconds: given 0, allowed: 1 to 315360000"),
-            (["--max-batch", "0"], "max-batch: given 0, allowed: 1 to 100000"),
-            (["--tenant", ""], "tenant: given , allowed: 1 to 256 bytes without control characters"),
+            (["--cache-threshold", "1.5"], "--cache-threshold: given 1.5, allowed: -1.0 to 1.0, a cosine similarity"),
+            (["--cache-threshold", "NaN"], "--cache-threshold: given NaN, allowed: -1.0 to 1.0, a cosine similarity"),
+            (["--cache-ttl-seconds", "0"], "--cache-ttl-seconds: given 0, allowed: 1 to 315360000"),
+            (["--max-batch", "0"], "--max-batch: given 0, allowed: 1 to 100000"),
+            (["--tenant", ""], "--tenant: given , allowed: a name, not empty"),
+            (["--tenant", "a\u{7}"], "--tenant: given a\u{7}, allowed: 1 to 256 bytes without control characters"),
         ] {
             assert_eq!(settings(&flags).unwrap_err().to_string(), message);
         }
+        let error = settings_of(&[], &[("ORCHESTRA_REDIS_SHARDS", "many")]).unwrap_err().to_string();
+        assert_eq!(error, "ORCHESTRA_REDIS_SHARDS: given many, allowed: 1 to 1000");
+    }
+
+    #[test]
+    fn what_only_several_settings_show_is_refused() {
+        let redis = ("ORCHESTRA_SHORT_TERM_PROVIDER", "redis");
+        let alloydb = ("ORCHESTRA_MEDIUM_TERM_PROVIDER", "alloydb");
+        let host = ("ORCHESTRA_ALLOYDB_HOST", "db");
+        let refused = |variables: &[(&str, &str)]| settings_of(&[], variables).unwrap_err().to_string();
+        insta::assert_snapshot!(
+            [
+                refused(&[redis]),
+                refused(&[redis, ("ORCHESTRA_REDIS_URL", "redis://:hunter2@a"), ("ORCHESTRA_REDIS_HOST", "b")]),
+                refused(&[redis, ("ORCHESTRA_REDIS_HOST", "b"), ("ORCHESTRA_REDIS_NODES", "c:1")]),
+                refused(&[redis, ("ORCHESTRA_REDIS_HOST", "b"), ("ORCHESTRA_REDIS_PASSWORD", "{env: ORCHESTRA_NOT_SET}")]),
+                refused(&[alloydb]),
+                refused(&[alloydb, host, ("ORCHESTRA_ALLOYDB_HIGH_AVAILABILITY", "true")]),
+                refused(&[alloydb, host, ("ORCHESTRA_ALLOYDB_READ_HOSTS", "replica")]),
+                refused(&[alloydb, host, ("ORCHESTRA_ALLOYDB_MIN_CONNECTIONS", "17")]),
+                refused(&[alloydb, host, ("ORCHESTRA_ALLOYDB_INDEX_M", "40")]),
+                refused(&[alloydb, host, ("ORCHESTRA_ALLOYDB_CA_FILE", "ca.pem")]),
+            ].join("\n"),
+            @r#"
+        redis.url: given nothing, allowed: redis://host:port, or redis.host in its place
+        ORCHESTRA_REDIS_HOST: given b, allowed: nothing, as there is a redis.url
+        ORCHESTRA_REDIS_NODES: given ["c:1"], allowed: nothing, unless redis.cluster is true
+        ORCHESTRA_REDIS_PASSWORD: given {env: ORCHESTRA_NOT_SET}, allowed: a variable that is set, and is text
+        alloydb.url: given nothing, allowed: postgres://user:password@host:port/database, or alloydb.host in its place
+        alloydb.read_hosts: given nothing, allowed: the read pool's endpoints, as host:port
+        ORCHESTRA_ALLOYDB_READ_HOSTS: given ["replica"], allowed: endpoints, each as host:port
+        ORCHESTRA_ALLOYDB_MIN_CONNECTIONS: given 17, allowed: 0 to 16, which is max_connections
+        alloydb.index.ef_construction: given 64, allowed: 80 (twice m) to 1000
+        ORCHESTRA_ALLOYDB_CA_FILE: given ca.pem, allowed: nothing, unless alloydb.tls is verify-ca or verify-full
+        "#
+        );
+        assert!(settings_of(&[], &[("ORCHESTRA_REDIS_PASSWORD", "{env: ORCHESTRA_NOT_SET}")]).is_ok(), "not asked for");
+    }
+
+    #[tokio::test]
+    async fn the_sections_reach_the_providers() {
+        let variables = [
+            ("ORCHESTRA_SHORT_TERM_PROVIDER", "redis"),
+            ("ORCHESTRA_REDIS_HOST", "::1"),
+            ("ORCHESTRA_REDIS_TLS", "true"),
+            ("ORCHESTRA_REDIS_SHARDS", "16"),
+            ("ORCHESTRA_REDIS_DEADLINE_MS", "20"),
+            ("ORCHESTRA_MEDIUM_TERM_PROVIDER", "alloydb"),
+            ("ORCHESTRA_ALLOYDB_URL", "postgres://ann:s3cret@db:6543/memory"),
+            ("ORCHESTRA_ALLOYDB_USER", "bob"),
+            ("ORCHESTRA_ALLOYDB_INDEX_KIND", "hnsw"),
+            ("ORCHESTRA_ALLOYDB_SWEEP_EVERY_SECONDS", "0"),
+        ];
+        let settings = settings_of(&[], &variables).unwrap();
+        let space = Arc::new(EmbeddingSpace::new("m", "1", 8).unwrap());
+        let redis = settings.redis(space).await.unwrap();
+        assert_eq!(secrecy::ExposeSecret::expose_secret(&redis.url), "rediss://[::1]:6379");
+        assert_eq!((redis.shards, redis.deadline, redis.threshold), (16, Duration::from_millis(20), 0.90));
+        let database = settings.alloydb(8).await.unwrap();
+        assert_eq!((&*database.host, database.port, &*database.user), ("db", 6543, "bob"));
+        assert_eq!((database.vector_dim, database.index.kind.name(), database.sweep_every), (8, "hnsw", None));
+        assert!(!format!("{settings:?}").contains("s3cret"));
+    }
+
+    #[tokio::test]
+    async fn the_defaults_of_the_sections_are_the_providers() {
+        let variables = [("ORCHESTRA_REDIS_HOST", "localhost"), ("ORCHESTRA_ALLOYDB_HOST", "localhost")];
+        let settings = settings_of(&[], &variables).unwrap();
+        let space = Arc::new(EmbeddingSpace::new("m", "1", 1536).unwrap());
+        let (mut ours, theirs) = (settings.redis(space.clone()).await.unwrap(), RedisConfig::new("", space));
+        ours.threshold = theirs.threshold;
+        let shown = |config: &RedisConfig| {
+            let RedisConfig { expected_entries, write_deadline, repeat_bytes, breaker_failures, breaker_pause, .. } =
+                config;
+            format!(
+                "{expected_entries} {write_deadline:?} {repeat_bytes} {breaker_failures} {breaker_pause:?} {:?} {} {:?}",
+                config.deadline, config.shards, config.ttl
+            )
+        };
+        assert_eq!(shown(&ours), shown(&theirs));
+        let (ours, theirs) = (settings.alloydb(1536).await.unwrap(), AlloyDbConfig::new("localhost"));
+        assert_eq!(ours.index, theirs.index);
+        let shown = |config: &AlloyDbConfig| {
+            let AlloyDbConfig { port, user, database, tls, storage, exact_up_to, recall_target, .. } = config;
+            let AlloyDbConfig { max_connections, min_connections, acquire_timeout, max_lifetime, .. } = config;
+            let AlloyDbConfig { statement_timeout, sweep_every, pooler, high_availability, .. } = config;
+            format!(
+                "{port} {user} {database} {tls:?} {storage:?} {exact_up_to} {recall_target} {max_connections} \
+                 {min_connections} {acquire_timeout:?} {max_lifetime:?} {statement_timeout:?} {sweep_every:?} {pooler} \
+                 {high_availability}"
+            )
+        };
+        assert_eq!(shown(&ours), shown(&theirs));
     }
 }

@@ -1,19 +1,32 @@
 //! What every request shares: the tiers, the settings, and the tenant that the server speaks for.
 
+pub mod trial;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use embedders::{MiniLmEmbedder, OpenAiConfig, OpenAiEmbedder, StaticEmbedder};
-use memory_core::{CacheMode, CachePolicy, Embedder, MemoryId, MemoryStore, Scope, SemanticCache, TieredMemoryManager};
+use memory_core::{
+    CacheMode, CachePolicy, Embedder, EmbeddingSpace, MemoryId, MemoryStore, Result, Scope, SemanticCache,
+    TieredMemoryManager,
+};
+use provider_alloydb::AlloyDbMemoryProvider;
 use provider_embedded::{EmbeddedConfig, EmbeddedProvider};
+use provider_redis::RedisSemanticCacheProvider;
+use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{CacheEmbedderSettings, EmbedderSettings, MediumTermProvider, Settings, ShortTermProvider};
+use crate::error::chain;
 
 /// How many requests are worked on at once; more wait for their turn.
 const MAX_IN_FLIGHT: u32 = 512;
+/// How long a start waits for Redis, so that where it is there the first requests find it connected.
+const REDIS_PATIENCE: Duration = Duration::from_secs(1);
+/// The pause between two attempts to reach the database at a start.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// What every request shares. A clone shares the same.
 #[derive(Debug, Clone)]
@@ -26,31 +39,42 @@ struct Shared {
     tenant: Scope,
     started: Instant,
     in_flight: Arc<Semaphore>,
-    provider: Option<EmbeddedProvider>,
+    providers: Providers,
+}
+
+/// What was opened for the tiers.
+#[derive(Debug, Default)]
+struct Providers {
+    embedded: Option<EmbeddedProvider>,
+    redis: Option<RedisSemanticCacheProvider>,
+    alloydb: Option<AlloyDbMemoryProvider>,
 }
 
 impl AppState {
     /// Opens the providers that the settings name and puts the tiers together. Makes the data folder if need be.
     ///
+    /// Redis is connected to in the background: while it is away every lookup is a miss. The database of the memories is
+    /// waited for as long as the settings say.
+    ///
     /// # Errors
-    /// When the folder cannot be made, the file in it is not a memory or is open in another process, or the embedder is
-    /// not set up.
+    /// When the folder cannot be made, the file in it is not a memory or is open in another process, a secret is not
+    /// there, the database cannot be used or is not there in time, or the embedder is not set up.
     pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
         let data = &settings.data;
         make_private_folder(data).with_context(|| format!("cannot make the data folder {}", data.display()))?;
-        let embedder = embedder(&settings.embedder)?;
+        let embedder = embedder(settings).await?;
         // Reading a model takes a while, which is as long as opening the memory.
         let (cache_embedder, memories_embedder) = (settings.cache_embedder.clone(), embedder.clone());
         let cache_embedder =
             tokio::task::spawn_blocking(move || self::cache_embedder(&cache_embedder, memories_embedder));
-        let MediumTermProvider::Embedded = settings.medium_term_provider;
-        let mut config = EmbeddedConfig::new(settings.database());
-        config.max_size_bytes = settings.limits.data_bytes;
-        let provider = EmbeddedProvider::open(config).await?;
+        let embedded = open_embedded(settings).await?;
+        let alloydb = open_alloydb(settings, embedder.space()).await?;
         let cache_embedder = cache_embedder.await.context("the cache's embedder cannot be set up")??;
         let (space, threshold) = (cache_embedder.space(), settings.cache_threshold);
         tracing::info!(cache_embedder = %space, threshold, "cache embedder chosen");
-        let store: Arc<dyn MemoryStore> = Arc::new(provider.clone());
+        let redis = open_redis(settings, space).await?;
+        let providers = Providers { embedded, redis, alloydb };
+        let store = providers.store().context("no provider of memories is set")?;
         let mut manager = TieredMemoryManager::builder(chrono::Utc::now, || MemoryId::from(uuid::Uuid::now_v7()))
             .medium_term_provider(store)
             .long_term_enabled(settings.long_term_enabled)
@@ -58,11 +82,10 @@ impl AppState {
             .cache_embedder(cache_embedder)
             .cache_policy(CachePolicy { threshold: settings.cache_threshold, mode: CacheMode::default() })
             .cache_ttl(settings.cache_ttl);
-        if settings.short_term_provider == ShortTermProvider::Embedded {
-            let cache: Arc<dyn SemanticCache> = Arc::new(provider.clone());
+        if let Some(cache) = providers.cache(settings.short_term_provider) {
             manager = manager.short_term_provider(cache);
         }
-        Self::assemble(manager.build()?, settings.clone(), Some(provider))
+        Self::assemble(manager.build()?, settings.clone(), providers)
     }
 
     /// The state over tiers that the caller put together.
@@ -70,17 +93,13 @@ impl AppState {
     /// # Errors
     /// When the settings name a tenant that is not acceptable.
     pub fn new(manager: TieredMemoryManager, settings: Settings) -> anyhow::Result<Self> {
-        Self::assemble(manager, settings, None)
+        Self::assemble(manager, settings, Providers::default())
     }
 
-    fn assemble(
-        manager: TieredMemoryManager,
-        settings: Settings,
-        provider: Option<EmbeddedProvider>,
-    ) -> anyhow::Result<Self> {
+    fn assemble(manager: TieredMemoryManager, settings: Settings, providers: Providers) -> anyhow::Result<Self> {
         let tenant = Scope::tenant(settings.tenant.as_str())?;
         let in_flight = Arc::new(Semaphore::new(MAX_IN_FLIGHT as usize));
-        Ok(Self(Arc::new(Shared { manager, settings, tenant, started: Instant::now(), in_flight, provider })))
+        Ok(Self(Arc::new(Shared { manager, settings, tenant, started: Instant::now(), in_flight, providers })))
     }
 
     /// The tiers.
@@ -101,6 +120,25 @@ impl AppState {
         &self.0.tenant
     }
 
+    /// How each tier is now.
+    ///
+    /// # Errors
+    /// As [`MemoryStore::health`]: without the durable store nothing can be done. Without the cache everything can.
+    pub async fn readiness(&self) -> Result<Readiness> {
+        self.manager().health().await?;
+        let Settings { short_term_provider, medium_term_provider, .. } = self.settings();
+        let short_term = match &self.0.providers.redis {
+            _ if *short_term_provider == ShortTermProvider::None => TierStatus::Off,
+            Some(redis) if !redis.health().connected => TierStatus::Away,
+            _ => TierStatus::Ready,
+        };
+        Ok(Readiness {
+            status: TierStatus::Ready,
+            short_term: TierReadiness { provider: short_term_provider.name(), status: short_term },
+            medium_term: TierReadiness { provider: medium_term_provider.name(), status: TierStatus::Ready },
+        })
+    }
+
     /// How long the state has been open.
     #[must_use]
     pub fn uptime(&self) -> Duration {
@@ -112,10 +150,10 @@ impl AppState {
         self.0.in_flight.clone().acquire_owned().await.ok()
     }
 
-    /// Waits until no request is worked on, at most `grace`, takes no more, and closes the provider.
+    /// Waits until no request is worked on, at most `grace`, takes no more, and closes the providers.
     ///
     /// # Errors
-    /// When the provider cannot put its files in order. What was acknowledged is safe even then.
+    /// When the embedded provider cannot put its files in order. What was acknowledged is safe even then.
     pub async fn close(&self, grace: Duration) -> anyhow::Result<()> {
         let drained = tokio::time::timeout(grace, self.0.in_flight.acquire_many(MAX_IN_FLIGHT)).await;
         if drained.is_err() {
@@ -123,10 +161,120 @@ impl AppState {
             tracing::warn!(in_flight, "requests cut off at the end of the grace period");
         }
         self.0.in_flight.close();
-        if let Some(provider) = &self.0.provider {
-            provider.close().await?;
+        let Providers { embedded, redis: _, alloydb } = &self.0.providers;
+        if let Some(alloydb) = alloydb {
+            alloydb.close().await;
+        }
+        // Redis has nothing to put in order: its connection ends with the last clone.
+        if let Some(embedded) = embedded {
+            embedded.close().await?;
         }
         Ok(())
+    }
+}
+
+impl Providers {
+    fn store(&self) -> Option<Arc<dyn MemoryStore>> {
+        match (&self.alloydb, &self.embedded) {
+            (Some(alloydb), _) => Some(Arc::new(alloydb.clone())),
+            (None, Some(embedded)) => Some(Arc::new(embedded.clone())),
+            (None, None) => None,
+        }
+    }
+
+    fn cache(&self, provider: ShortTermProvider) -> Option<Arc<dyn SemanticCache>> {
+        match (provider, &self.redis, &self.embedded) {
+            (ShortTermProvider::Redis, Some(redis), _) => Some(Arc::new(redis.clone())),
+            (ShortTermProvider::Embedded, _, Some(embedded)) => Some(Arc::new(embedded.clone())),
+            _ => None,
+        }
+    }
+}
+
+/// How a tier is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TierStatus {
+    /// It answers.
+    Ready,
+    /// It does not; it is connected to again in the background.
+    Away,
+    /// The settings name none.
+    Off,
+}
+
+/// How the server is: what `/readyz` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Readiness {
+    /// Whether requests can be sent.
+    pub status: TierStatus,
+    /// The semantic cache.
+    pub short_term: TierReadiness,
+    /// The memories.
+    pub medium_term: TierReadiness,
+}
+
+/// How one tier is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct TierReadiness {
+    /// Who provides it.
+    pub provider: &'static str,
+    /// How it is.
+    pub status: TierStatus,
+}
+
+/// The file in the data folder, where a tier is in it.
+async fn open_embedded(settings: &Settings) -> Result<Option<EmbeddedProvider>> {
+    let is_used = settings.short_term_provider == ShortTermProvider::Embedded
+        || settings.medium_term_provider == MediumTermProvider::Embedded;
+    if !is_used {
+        return Ok(None);
+    }
+    let mut config = EmbeddedConfig::new(settings.database());
+    config.max_size_bytes = settings.limits.data_bytes;
+    EmbeddedProvider::open(config).await.map(Some)
+}
+
+/// The cache on Redis, which need not be there.
+async fn open_redis(settings: &Settings, space: &EmbeddingSpace) -> Result<Option<RedisSemanticCacheProvider>> {
+    if settings.short_term_provider != ShortTermProvider::Redis {
+        return Ok(None);
+    }
+    let redis = RedisSemanticCacheProvider::connect_lazily(settings.redis(Arc::new(space.clone())).await?)?;
+    let began = Instant::now();
+    while !redis.health().connected && began.elapsed() < REDIS_PATIENCE {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(Some(redis))
+}
+
+/// The database of the memories, when it is there in time.
+async fn open_alloydb(settings: &Settings, space: &EmbeddingSpace) -> anyhow::Result<Option<AlloyDbMemoryProvider>> {
+    if settings.medium_term_provider != MediumTermProvider::AlloyDb {
+        return Ok(None);
+    }
+    let config = settings.alloydb(space.dimensions).await?;
+    let began = Instant::now();
+    loop {
+        match AlloyDbMemoryProvider::connect(config.clone()).await {
+            Ok(provider) => return Ok(Some(provider)),
+            Err(error) if error.is_retryable() && began.elapsed() + PAUSE < settings.startup_patience => {
+                tracing::warn!(causes = chain(&error), "database not there yet");
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) if error.is_retryable() => {
+                let waited = began.elapsed().as_secs();
+                let said = format!(
+                    "the database of the memories cannot be reached, after {waited} s; startup_patience_seconds is how \
+                     long a start waits for it"
+                );
+                return Err(anyhow::Error::from(error).context(said));
+            }
+            Err(error) => {
+                let said = "the database of the memories cannot be used; `orchestra db status` shows what it lacks";
+                return Err(anyhow::Error::from(error).context(said));
+            }
+        }
     }
 }
 
@@ -139,14 +287,14 @@ fn make_private_folder(path: &Path) -> std::io::Result<()> {
     builder.create(path)
 }
 
-fn embedder(settings: &EmbedderSettings) -> anyhow::Result<Arc<dyn Embedder>> {
-    Ok(match settings {
+async fn embedder(settings: &Settings) -> anyhow::Result<Arc<dyn Embedder>> {
+    Ok(match &settings.embedder {
         EmbedderSettings::BuiltIn => Arc::new(StaticEmbedder::built_in()),
-        EmbedderSettings::OpenAi { base_url, model, dimensions, send_dimensions, api_key } => {
+        EmbedderSettings::OpenAi { base_url, model, dimensions, send_dimensions } => {
             let mut config = OpenAiConfig::new(model, *dimensions);
             config.base_url.clone_from(base_url);
             config.send_dimensions = *send_dimensions;
-            config.api_key.clone_from(api_key);
+            config.api_key = settings.embedder_api_key().await?;
             Arc::new(OpenAiEmbedder::from_config(config).context("the embedder cannot be set up")?)
         }
     })

@@ -1,9 +1,7 @@
 //! Where a command's calls go: a server, or the folder opened in this process.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use clap::Parser;
 
 use super::Globals;
 use super::failure::{Failure, Outcome};
@@ -15,6 +13,8 @@ use crate::state::AppState;
 
 /// How long a server that announced itself may take to say that it lives.
 const ALIVE_WITHIN: Duration = Duration::from_secs(2);
+/// The tenant that the flag names when nobody gave it: then the server's file may name another.
+const DEFAULT_TENANT: &str = "default";
 /// How long the folder gets to be closed in order.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -84,26 +84,18 @@ async fn running(file: &Path) -> Option<String> {
     (alive["status"] == "ok").then_some(announced.url)
 }
 
-/// What a server on the folder would be set to: the flags we have, and the server's own environment variables.
+/// What a server on the folder would be set to: the flags we have, and the server's own environment variables, among
+/// them the one that names its file.
 fn settings(globals: &Globals) -> Outcome<Settings> {
-    #[derive(Debug, Parser)]
-    struct Environment {
-        #[command(flatten)]
-        server: ServerArgs,
-    }
     // We do not listen, so where a server would does not matter.
-    let mut arguments =
-        vec!["orchestra".into(), "--listen=127.0.0.1:0".into(), "--tenant".into(), globals.tenant.clone().into()];
-    if let Some(data) = &globals.data {
-        arguments.extend(["--data".into(), data.clone().into_os_string()]);
+    let mut args = ServerArgs::default().with("listen", "127.0.0.1:0");
+    args.config = std::env::var_os("ORCHESTRA_CONFIG").filter(|file| !file.is_empty()).map(PathBuf::from);
+    if globals.tenant != DEFAULT_TENANT {
+        args = args.with("tenant", &globals.tenant);
     }
-    let environment = Environment::try_parse_from(arguments).map_err(|error| {
-        Failure::mistake(first_line(&error.to_string()), "correct the environment variable ORCHESTRA_…")
-    })?;
-    Settings::from_args(environment.server)
+    if let Some(data) = &globals.data {
+        args = args.with("data", data.display().to_string());
+    }
+    Settings::from_args(&args)
         .map_err(|error| Failure::mistake(error.to_string(), "`orchestra serve --help` lists every setting"))
-}
-
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }

@@ -28,8 +28,11 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, screen: &Screen) -> Outcome {
-    let settings = Settings::from_args(args.server)
+    let settings = Settings::from_args(&args.server)
         .map_err(|error| Failure::mistake(error.to_string(), "`orchestra serve --help` lists every setting"))?;
+    for warning in settings.warnings() {
+        tracing::warn!("{warning}");
+    }
     if !args.import.is_empty() {
         let session = connect::open_folder(&settings).await?;
         let outcome =

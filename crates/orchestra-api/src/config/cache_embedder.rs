@@ -2,25 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
 use embedders::MiniLmEmbedder;
 use memory_core::manager::DEFAULT_CACHE_THRESHOLD;
 use memory_core::{Error, Result};
 
 use super::{BUILT_IN_CACHE_THRESHOLD, EmbedderSettings};
-
-/// A way to choose the cache's model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum CacheEmbedderKind {
-    /// The model minilm-int8 where it is found, else the memories' embedder.
-    Auto,
-    /// The model inside this program: quicker, but it takes more prompts for alike that are not.
-    #[value(name = "static-256")]
-    Static256,
-    /// A transformer in a file of 23 MB, run in this process: a few milliseconds a prompt.
-    #[value(name = "minilm-int8")]
-    MiniLmInt8,
-}
 
 /// The cache's model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,19 +20,18 @@ pub enum CacheEmbedderSettings {
 }
 
 impl CacheEmbedderSettings {
-    /// Chooses by what is in `folders`, folders of models, the first before the others.
+    /// Chooses by the setting, and by what is in `folders`, folders of models, the first before the others.
     ///
     /// # Errors
     /// [`Error::Invalid`] when minilm-int8 is asked for and in none of them.
-    pub(super) fn choose(kind: CacheEmbedderKind, folders: &[PathBuf]) -> Result<Self> {
+    pub(super) fn choose(setting: &str, folders: &[PathBuf]) -> Result<Self> {
         let found = || {
             let mut folders = folders.iter().map(|folder| folder.join(MiniLmEmbedder::NAME));
             folders.find(|folder| folder.join(MiniLmEmbedder::FILE_NAME).is_file()).map(Self::MiniLm)
         };
-        match kind {
-            CacheEmbedderKind::Static256 => Ok(Self::BuiltIn),
-            CacheEmbedderKind::Auto => Ok(found().unwrap_or(Self::OfMemories)),
-            CacheEmbedderKind::MiniLmInt8 => found().ok_or_else(|| {
+        match setting {
+            "static-256" => Ok(Self::BuiltIn),
+            MiniLmEmbedder::NAME => found().ok_or_else(|| {
                 let folders: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
                 let allowed = format!(
                     "auto, static-256, or --models DIR where DIR/{}/{} is; there is none in {}",
@@ -54,8 +39,9 @@ impl CacheEmbedderSettings {
                     MiniLmEmbedder::FILE_NAME,
                     folders.join(", ")
                 );
-                Error::invalid("cache-embedder", MiniLmEmbedder::NAME, allowed)
+                Error::invalid("cache_embedder", MiniLmEmbedder::NAME, allowed)
             }),
+            _ => Ok(found().unwrap_or(Self::OfMemories)),
         }
     }
 
@@ -99,24 +85,24 @@ mod tests {
         };
         let (data, program) = (folder.path().join("data"), folder.path().join("target/release/orchestra"));
         let folders = model_folders(None, &data, Some(&program));
-        let auto = || CacheEmbedderSettings::choose(CacheEmbedderKind::Auto, &folders).unwrap();
+        let auto = || CacheEmbedderSettings::choose("auto", &folders).unwrap();
         assert_eq!(auto(), CacheEmbedderSettings::OfMemories);
         for models in ["target/assets", "target/release/models", "data/models"] {
             let placed = place(models);
             assert_eq!(auto(), placed, "the last one comes first");
         }
-        let named = CacheEmbedderSettings::choose(CacheEmbedderKind::Static256, &folders).unwrap();
+        let named = CacheEmbedderSettings::choose("static-256", &folders).unwrap();
         assert_eq!(named, CacheEmbedderSettings::BuiltIn);
         let elsewhere = model_folders(Some(folder.path().join("elsewhere")), &data, Some(&program));
-        let named = CacheEmbedderSettings::choose(CacheEmbedderKind::Auto, &elsewhere).unwrap();
+        let named = CacheEmbedderSettings::choose("auto", &elsewhere).unwrap();
         assert_eq!(named, CacheEmbedderSettings::OfMemories, "a folder that is named is the only one");
     }
 
     #[test]
     fn a_model_that_is_asked_for_and_absent_is_an_error() {
         let folders = model_folders(None, Path::new("/data"), Some(Path::new("/opt/orchestra/orchestra")));
-        let error = CacheEmbedderSettings::choose(CacheEmbedderKind::MiniLmInt8, &folders).unwrap_err().to_string();
-        insta::assert_snapshot!(error, @"cache-embedder: given minilm-int8, allowed: auto, static-256, or --models DIR where DIR/minilm-int8/model.onnx is; there is none in /data/models, /opt/orchestra/models, /opt/assets");
+        let error = CacheEmbedderSettings::choose("minilm-int8", &folders).unwrap_err().to_string();
+        insta::assert_snapshot!(error, @"cache_embedder: given minilm-int8, allowed: auto, static-256, or --models DIR where DIR/minilm-int8/model.onnx is; there is none in /data/models, /opt/orchestra/models, /opt/assets");
     }
 
     #[test]

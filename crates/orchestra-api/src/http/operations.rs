@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::params::Params;
 use crate::error::{Problem, chain};
 use crate::metrics;
-use crate::state::AppState;
+use crate::state::{AppState, Readiness};
 
 #[derive(Serialize)]
 pub struct StatsView {
@@ -71,10 +71,10 @@ pub async fn healthz() -> Json<StatusView> {
     Json(StatusView { status: "ok" })
 }
 
-/// `GET /readyz`: the store answers, so requests can be sent.
-pub async fn readyz(State(state): State<AppState>) -> Result<Json<StatusView>, Problem> {
-    match state.manager().health().await {
-        Ok(()) => Ok(Json(StatusView { status: "ready" })),
+/// `GET /readyz`: the store answers, so requests can be sent. Tells how each tier is.
+pub async fn readyz(State(state): State<AppState>) -> Result<Json<Readiness>, Problem> {
+    match state.readiness().await {
+        Ok(readiness) => Ok(Json(readiness)),
         Err(error) => {
             tracing::warn!(causes = chain(&error), "store not ready");
             Err(Problem::new(

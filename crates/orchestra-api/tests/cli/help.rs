@@ -10,7 +10,7 @@ fn help(command: &[&str]) -> String {
 
 #[test]
 fn every_command_teaches_itself() {
-    let commands: [&[&str]; 25] = [
+    let commands: [&[&str]; 29] = [
         &[],
         &["serve"],
         &["remember"],
@@ -34,6 +34,10 @@ fn every_command_teaches_itself() {
         &["index", "status"],
         &["index", "build"],
         &["index", "tune"],
+        &["config"],
+        &["config", "check"],
+        &["config", "show"],
+        &["config", "schema"],
         &["demo"],
         &["completions"],
     ];

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests, and what only tests call")]
 
 mod commands;
+mod config;
 mod database;
 mod db;
 mod demo;

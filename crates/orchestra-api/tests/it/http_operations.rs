@@ -25,7 +25,9 @@ async fn stats_count_what_a_scope_holds() {
 async fn the_process_lives_and_the_store_answers() {
     let api = Api::new().await;
     assert_eq!(api.get("/healthz").await.ok(200), json!({"status": "ok"}));
-    assert_eq!(api.get("/readyz").await.ok(200), json!({"status": "ready"}));
+    let tier = json!({"provider": "embedded", "status": "ready"});
+    let ready = json!({"status": "ready", "short_term": tier, "medium_term": tier});
+    assert_eq!(api.get("/readyz").await.ok(200), ready);
 }
 
 #[tokio::test]

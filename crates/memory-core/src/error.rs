@@ -68,6 +68,9 @@ pub enum Error {
     /// A read asked for a write that this store has not seen.
     #[error("write {0} is not visible here yet")]
     NotYetVisible(WriteToken),
+    /// Something is under way that may run only once at a time.
+    #[error("{0}; try again when it is done")]
+    Busy(&'static str),
     /// The store has no room left. Nothing of the refused write was kept; what was acknowledged before is safe.
     #[error("{provider}: no space left while running {operation}")]
     StorageFull {
@@ -135,7 +138,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Backend { retryable, .. } | Self::Embedder { retryable, .. } => *retryable,
-            Self::StorageFull { .. } | Self::NotYetVisible(_) => true,
+            Self::StorageFull { .. } | Self::NotYetVisible(_) | Self::Busy(_) => true,
             _ => false,
         }
     }

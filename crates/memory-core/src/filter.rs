@@ -97,6 +97,22 @@ impl Filter {
         Self::And(vec![not(Field::ValidFrom, Condition::Gt(at.clone())), not(Field::ValidTo, Condition::Lte(at))])
     }
 
+    /// What had not ceased to be true in the world at `at`, whether it had begun or not.
+    #[must_use]
+    pub fn not_ended_at(at: Timestamp) -> Self {
+        Self::Not(Box::new(Self::Is(Field::ValidTo, Condition::Lte(Value::from(at.to_rfc3339())))))
+    }
+
+    /// Whether it asks for `field` anywhere.
+    #[must_use]
+    pub fn names(&self, field: &Field) -> bool {
+        match self {
+            Self::And(filters) | Self::Or(filters) => filters.iter().any(|filter| filter.names(field)),
+            Self::Not(inner) => inner.names(field),
+            Self::Is(named, _) => named == field,
+        }
+    }
+
     /// The textual form, which [`from_json`](Self::from_json) reads back as an equal filter.
     #[must_use]
     pub fn to_json(&self) -> Value {

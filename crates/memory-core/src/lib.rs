@@ -10,11 +10,13 @@
 //!   which `memory-testkit` tests for every provider.
 //! - [`fusion`] ranks the candidates of a recall, [`cache::Question`] and [`guard`] decide whether a cached answer is
 //!   served, [`Filter`] is a condition on a memory.
+//! - [`consolidation`] plans what a memory may say once in place of many times.
 //! - [`TieredMemoryManager`] puts the tiers together.
 //! - [`arena`] searches vectors and words in memory, exactly.
 
 pub mod arena;
 pub mod cache;
+pub mod consolidation;
 mod embedding;
 mod error;
 mod filter;
@@ -38,7 +40,8 @@ pub use error::{BoxError, Error, Result};
 pub use filter::{Condition, Field, Filter, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH, MAX_IN_VALUES};
 pub use fusion::{FusionStrategy, Weights};
 pub use manager::{
-    Answer, AnswerError, AnswerRequest, ComputedAnswer, Draft, NewAnswer, RememberRequest, TieredMemoryManager,
+    Answer, AnswerError, AnswerRequest, ComputedAnswer, ConsolidateReport, ConsolidateRequest, Draft, NewAnswer,
+    RememberRequest, TieredMemoryManager,
 };
 pub use memory::{ContentHash, EmbeddedMemory, Memory, MemoryId, MemoryKind, Metadata, Origin, Tier, Writer};
 pub use recall::{Degradation, Explanation, RecallReport, RecallRequest, Recalled};

@@ -9,11 +9,11 @@ use crate::memory::check_text;
 use crate::recall::MAX_QUERY_BYTES;
 use crate::store::validate_batch;
 use crate::{
-    CacheEntryId, CacheLookup, CachePolicy, CacheRequest, CacheStats, Clock, Condition, Degradation, EmbeddedMemory,
-    Embedder, Embedding, Error, Field, Filter, Fingerprint, ForgetReceipt, ForgetRequest, IdSource, InsertBatch,
-    InsertReceipt, InvalidateRequest, InvalidateSelection, ListRequest, Memory, MemoryId, MemoryKind, MemoryPatch,
-    MemoryStore, NewCacheEntry, Origin, Page, Purpose, RecallReport, RecallRequest, Result, Scope, SearchRequest,
-    SemanticCache, StoreStats, Tier, Timestamp, UpdateReceipt, fusion,
+    CacheEntryId, CacheLookup, CachePolicy, CacheRequest, CacheStats, Candidates, Clock, Condition, Degradation,
+    EmbeddedMemory, Embedder, Embedding, Error, Field, Filter, Fingerprint, ForgetReceipt, ForgetRequest, IdSource,
+    InsertBatch, InsertReceipt, InvalidateRequest, InvalidateSelection, ListRequest, Memory, MemoryId, MemoryKind,
+    MemoryPatch, MemoryStore, NewCacheEntry, Origin, Page, Purpose, RecallReport, RecallRequest, Result, Scope,
+    SearchRequest, SemanticCache, StoreStats, Tier, Timestamp, UpdateReceipt, fusion,
 };
 
 /// How many candidates each arm of a recall gives to fusion.
@@ -25,10 +25,14 @@ const CONTEXT_CHARS: usize = 512;
 
 mod answer;
 mod builder;
+mod consolidate;
 mod draft;
 
 pub use answer::{Answer, AnswerError, AnswerRequest, ComputedAnswer, DEFAULT_FILL_LEASE, NewAnswer};
 pub use builder::TieredMemoryManagerBuilder;
+pub use consolidate::{
+    ConsolidateReport, ConsolidateRequest, DEFAULT_CONSOLIDATION_LIMIT, DoneStep, MAX_CONSOLIDATION_LIMIT, StepOutcome,
+};
 pub use draft::{Draft, RememberRequest};
 
 /// The tiers as one memory: a short-term provider (the semantic cache), a medium-term provider (the durable store) and,
@@ -44,6 +48,7 @@ pub struct TieredMemoryManager {
     cache_ttl: Duration,
     fill_lease: Duration,
     flights: Arc<answer::Flights>,
+    consolidations: Arc<consolidate::Runs>,
     candidates: usize,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
@@ -187,7 +192,9 @@ impl TieredMemoryManager {
 
     /// The memories that answer a question, best first, and where they come from.
     ///
-    /// When the embedder is away the answer is by words alone and says so.
+    /// When the embedder is away the answer is by words alone and says so. What has ceased to be true, by its `valid_to`, is
+    /// left out, unless the filter says something of `valid_to` itself, as [`Filter::valid_at`] does; a recall as of a
+    /// former time leaves out what had ended then.
     ///
     /// # Errors
     /// As [`RecallRequest::validate`] and [`MemoryStore::search`].
@@ -208,7 +215,9 @@ impl TieredMemoryManager {
                 Err(error) => return Err(error),
             },
         };
-        let search = SearchRequest {
+        // What a filter says of the end is the caller's own answer to what has ended.
+        let asks_for_ended = request.filter.as_ref().is_some_and(|filter| filter.names(&Field::ValidTo));
+        let mut search = SearchRequest {
             scope: request.scope,
             also: request.also,
             embedding,
@@ -219,7 +228,11 @@ impl TieredMemoryManager {
             at_least: request.at_least,
             as_of: request.as_of,
         };
-        let found = self.medium_term_provider.search(&search).await?;
+        let mut found = self.medium_term_provider.search(&search).await?;
+        if !asks_for_ended {
+            let at = search.as_of.unwrap_or_else(|| self.clock.now());
+            found = self.without_ended(found, &mut search, at).await?;
+        }
         if found.arms.iter().any(|arm| arm.shortfall > 0) {
             degraded.push(Degradation::Shortfall);
         }
@@ -229,6 +242,26 @@ impl TieredMemoryManager {
         let query = search.text.as_deref().unwrap_or_default();
         let memories = fusion::fuse(query, &found.candidates, &request.strategy, self.clock.now(), request.limit);
         Ok(RecallReport { memories, strategy: request.strategy, arms: found.arms, degraded })
+    }
+
+    /// The candidates without what had ceased to be true at `at`. Few memories ever end, so the store is asked to leave them
+    /// out only when they took the place of others.
+    async fn without_ended(
+        &self,
+        mut found: Candidates,
+        search: &mut SearchRequest,
+        at: Timestamp,
+    ) -> Result<Candidates> {
+        let all = found.candidates.len();
+        found.candidates.retain(|candidate| candidate.memory.valid_to.is_none_or(|to| to > at));
+        let full = found.arms.iter().any(|arm| arm.returned >= search.candidates as u64);
+        if found.candidates.len() == all || !full {
+            return Ok(found);
+        }
+        let mut conditions = vec![Filter::not_ended_at(at)];
+        conditions.extend(search.filter.take());
+        search.filter = Some(Filter::And(conditions));
+        self.medium_term_provider.search(search).await
     }
 
     /// The filter, narrowed to the tiers that are switched on.

@@ -110,6 +110,7 @@ impl TieredMemoryManagerBuilder {
             cache_ttl: self.cache_ttl,
             fill_lease: self.fill_lease,
             flights: Arc::new(Flights::new()),
+            consolidations: Arc::default(),
             candidates: self.candidates,
             clock: self.clock,
             ids: self.ids,

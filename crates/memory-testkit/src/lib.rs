@@ -4,7 +4,7 @@
 //! `SemanticCache`, `WorkingMemory` and `TieredMemoryManager`: one function for each promise. A provider implements
 //! [`StoreFixture`], [`CacheFixture`], [`WorkingFixture`] or [`manager::ManagerFixture`] and calls [`store_suite!`],
 //! [`cache_suite!`], [`working_suite!`] or [`manager_suite!`] in its integration tests, which makes one test for each
-//! promise. [`labelled`] reads the labelled
+//! promise; [`consolidation_suite!`] does so for consolidation over any store. [`labelled`] reads the labelled
 //! sets that the benchmarks measure recall and cache decisions on. [`services`] starts the real servers that providers
 //! are tested against.
 
@@ -15,6 +15,8 @@ pub mod manager;
 pub mod services;
 pub mod store;
 pub mod working;
+
+pub use manager::consolidation;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -1,6 +1,7 @@
 //! What `memory_core::TieredMemoryManager` promises over any pair of providers, a function for each promise.
 
 mod answers;
+pub mod consolidation;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

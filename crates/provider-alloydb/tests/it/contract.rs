@@ -36,3 +36,7 @@ macro_rules! home {
 mod store {
     memory_testkit::store_suite!(home!());
 }
+
+mod consolidation {
+    memory_testkit::consolidation_suite!(home!());
+}

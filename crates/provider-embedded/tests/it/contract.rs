@@ -106,3 +106,7 @@ mod manager {
 mod working {
     memory_testkit::working_suite!(super::Fixture::new());
 }
+
+mod consolidation {
+    memory_testkit::consolidation_suite!(super::Fixture::new());
+}

@@ -20,6 +20,7 @@ mod history;
 mod import;
 mod index;
 mod list;
+mod mcp;
 mod recall;
 mod remember;
 mod screen;
@@ -99,6 +100,7 @@ enum Command {
     Export(export::Args),
     Cache(cache::Args),
     Stats(stats::Args),
+    Mcp(mcp::Args),
     Db(db::Args),
     Index(index::Args),
     Config(config::Args),
@@ -142,6 +144,7 @@ async fn run(cli: Cli, screen: &Screen) -> Outcome {
         .map_err(|error| Failure::mistake(error.to_string(), "leave --log out, or give it a level"))?;
     match cli.command {
         Command::Serve(args) => serve::run(*args, screen).await,
+        Command::Mcp(args) => mcp::run(args, &globals, screen).await,
         Command::Demo(args) => demo::run(args, screen).await,
         Command::Db(args) => db::run(args, screen).await,
         Command::Index(args) => index::run(args, screen).await,
@@ -163,6 +166,7 @@ async fn run(cli: Cli, screen: &Screen) -> Outcome {
                 Command::Cache(args) => cache::run(args, client, screen).await,
                 Command::Stats(args) => stats::run(args, client, screen).await,
                 Command::Serve(_)
+                | Command::Mcp(_)
                 | Command::Db(_)
                 | Command::Index(_)
                 | Command::Config(_)

@@ -11,6 +11,7 @@
 //! | `POST`, `GET`, `DELETE /v1/sessions/{id}/messages` | the turns of a conversation |
 //! | `POST /v1/cache/lookup`, `/v1/cache/entries`, `/v1/cache/invalidate` | the semantic cache |
 //! | `GET /v1/stats` | what the tiers hold |
+//! | `POST /mcp` | the tools of the Model Context Protocol ([`crate::mcp`]) |
 //! | `GET /healthz`, `/readyz` | whether the process lives, whether the store answers |
 //! | `GET /metrics` | what the process measures of itself, for Prometheus |
 //!
@@ -32,15 +33,35 @@ use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
+pub(crate) use json::read_body;
+pub(crate) use request::is_this_machine;
 pub use request::{REQUEST_ID, WRITER};
 
+use crate::client::Client;
 use crate::error::Problem;
+use crate::mcp::endpoint;
 use crate::metrics;
 use crate::state::AppState;
 
 /// Every route, over the tiers of `state`.
 pub fn router(state: AppState) -> Router {
-    Router::new()
+    let api = api(&state);
+    let mcp = endpoint::routes(Client::local(api.clone())).method_not_allowed_fallback(no_such_method);
+    api.merge(around(mcp, &state))
+}
+
+/// What lies around every route.
+fn around(routes: Router<AppState>, state: &AppState) -> Router {
+    routes
+        .layer(from_fn_with_state(state.clone(), request::for_this_host))
+        .layer(from_fn(metrics::measured))
+        .layer(from_fn(request::traced))
+        .with_state(state.clone())
+}
+
+/// Every route but those whose answers are made of calls of these.
+fn api(state: &AppState) -> Router {
+    let routes = Router::new()
         .route("/v1/memories", post(memories::add).get(memories::list))
         .route("/v1/memories/search", post(search::search))
         .route("/v1/memories/forget", post(memories::forget))
@@ -56,11 +77,8 @@ pub fn router(state: AppState) -> Router {
         .route("/readyz", get(operations::readyz))
         .route("/metrics", get(operations::metrics))
         .fallback(no_such_route)
-        .method_not_allowed_fallback(no_such_method)
-        .layer(from_fn_with_state(state.clone(), request::for_this_host))
-        .layer(from_fn(metrics::measured))
-        .layer(from_fn(request::traced))
-        .with_state(state)
+        .method_not_allowed_fallback(no_such_method);
+    around(routes, state)
 }
 
 async fn no_such_route(uri: axum::http::Uri) -> Problem {

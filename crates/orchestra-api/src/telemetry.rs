@@ -6,7 +6,9 @@
 use std::io::IsTerminal;
 
 use clap::{Args, ValueEnum};
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -43,7 +45,10 @@ pub fn init(args: &LogArgs, default: &str) -> anyhow::Result<()> {
             "log: given {filter:?}, allowed: levels and modules such as info or orchestra_api=debug ({error})"
         )
     })?;
-    let registry = tracing_subscriber::registry().with(filter);
+    // It logs whole requests and answers, which is what memories say.
+    let talkative =
+        |metadata: &tracing::Metadata<'_>| metadata.target().starts_with("rmcp") && *metadata.level() > Level::WARN;
+    let registry = tracing_subscriber::registry().with(filter).with(filter_fn(move |metadata| !talkative(metadata)));
     match args.log_format {
         LogFormat::Json => {
             let layer = tracing_subscriber::fmt::layer()

@@ -38,6 +38,14 @@ pub async fn open(globals: &Globals) -> Outcome<Session> {
     open_folder(&settings).await
 }
 
+/// The URL that [`open`] would call; `None` when it would open the folder.
+pub async fn url(globals: &Globals) -> Outcome<Option<String>> {
+    match &globals.url {
+        Some(url) => Ok(Some(url.clone())),
+        None => Ok(running(&settings(globals)?.server_file()).await),
+    }
+}
+
 /// Opens the folder of `settings` in this process.
 pub async fn open_folder(settings: &Settings) -> Outcome<Session> {
     let state = AppState::open(settings).await.map_err(|error| {

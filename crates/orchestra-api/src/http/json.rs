@@ -74,7 +74,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// The body's bytes, `limit` at most.
-async fn read_body(request: Request, limit: usize) -> Result<Vec<u8>, Problem> {
+pub(crate) async fn read_body(request: Request, limit: usize) -> Result<Vec<u8>, Problem> {
     let asks_first = request.headers().contains_key(header::EXPECT);
     let mut body = request.into_body();
     let declared = body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));

@@ -17,7 +17,8 @@ use crate::state::AppState;
 
 /// The header that carries a request's id, which the log names. An acceptable one is echoed, else one is made.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The header in which a caller that does not write for itself says so: `agent` (the default), `tool` or `import`.
+/// The header in which a caller that does not write for itself says so: `agent` (the default), `tool`, `import`, or
+/// `mcp` for an agent that writes by way of that protocol.
 pub const WRITER: HeaderName = HeaderName::from_static("x-orchestra-writer");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
@@ -68,7 +69,7 @@ pub async fn for_this_host(State(state): State<AppState>, request: Request, next
     }
 }
 
-fn is_this_machine(host: &str) -> bool {
+pub(crate) fn is_this_machine(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
@@ -113,11 +114,12 @@ impl FromRequestParts<AppState> for WrittenBy {
     async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, Problem> {
         let writer = match parts.headers.get(&WRITER).map(HeaderValue::as_bytes) {
             None | Some(b"agent") => Writer::Agent,
+            Some(b"mcp") => return Ok(Self(Origin::new(Writer::Agent, "mcp"))),
             Some(b"tool") => Writer::Tool,
             Some(b"import") => Writer::Import,
             Some(other) => {
                 let given = String::from_utf8_lossy(other).into_owned();
-                let allowed = "agent, tool or import; the path assigns the rest";
+                let allowed = "agent, tool, import or mcp; the path assigns the rest";
                 return Err(Problem::bad_argument("invalid", "X-Orchestra-Writer", format!("{given:?}"), allowed));
             }
         };

@@ -10,7 +10,7 @@ fn help(command: &[&str]) -> String {
 
 #[test]
 fn every_command_teaches_itself() {
-    let commands: [&[&str]; 29] = [
+    let commands: [&[&str]; 31] = [
         &[],
         &["serve"],
         &["remember"],
@@ -27,6 +27,8 @@ fn every_command_teaches_itself() {
         &["cache", "put"],
         &["cache", "invalidate"],
         &["stats"],
+        &["mcp"],
+        &["mcp", "install"],
         &["db"],
         &["db", "migrate"],
         &["db", "status"],

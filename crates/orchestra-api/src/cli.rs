@@ -1,4 +1,4 @@
-//! The command line. Every command but `db`, `index` and `config` is a call of the HTTP interface, in this process or over the
+//! The command line. Every command but `db`, `index`, `config` and `keys` is a call of the HTTP interface, in this process or over the
 //! network ([`crate::client`]); what it prints is made here.
 //!
 //! Data goes to the standard output, everything else to the standard error. The exit code is 0 when it is done, 1 when
@@ -19,6 +19,7 @@ mod get;
 mod history;
 mod import;
 mod index;
+mod keys;
 mod list;
 mod mcp;
 mod recall;
@@ -104,6 +105,7 @@ enum Command {
     Db(db::Args),
     Index(index::Args),
     Config(config::Args),
+    Keys(keys::Args),
     Demo(demo::Args),
     Completions(completions::Args),
 }
@@ -149,6 +151,7 @@ async fn run(cli: Cli, screen: &Screen) -> Outcome {
         Command::Db(args) => db::run(args, screen).await,
         Command::Index(args) => index::run(args, screen).await,
         Command::Config(args) => config::run(args, screen).await,
+        Command::Keys(args) => keys::run(args, &globals, screen),
         Command::Completions(args) => completions::run(args, &mut Cli::command()),
         command => {
             let session = connect::open(&globals).await?;
@@ -170,6 +173,7 @@ async fn run(cli: Cli, screen: &Screen) -> Outcome {
                 | Command::Db(_)
                 | Command::Index(_)
                 | Command::Config(_)
+                | Command::Keys(_)
                 | Command::Demo(_)
                 | Command::Completions(_) => Ok(()),
             };

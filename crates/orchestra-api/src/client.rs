@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Method, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -105,13 +106,30 @@ impl Client {
                 ..Problem::default()
             });
         }
-        // Another part of the program may have chosen it already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = reqwest::Client::builder().timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT);
-        let http = builder
-            .build()
-            .map_err(|error| Problem::unreachable(format!("no HTTP client: {}", crate::error::chain(&error))))?;
+        let http = http_client(HeaderMap::new())?;
         Ok(Self { transport: Transport::Remote { http, base_url: base_url.trim_end_matches('/').to_owned() } })
+    }
+
+    /// The client of the same server, showing this API key in every call.
+    ///
+    /// # Errors
+    /// A problem that does not tell the key, when it is none.
+    pub fn with_key(self, key: &SecretString) -> Result<Self, Problem> {
+        let Transport::Remote { base_url, .. } = self.transport else { return Ok(self) };
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).map_err(|_| Problem {
+            status: 400,
+            code: "invalid".into(),
+            field: Some("ORCHESTRA_API_KEY".into()),
+            detail: "ORCHESTRA_API_KEY is no API key; expected one such as om_…, in visible ASCII".into(),
+            ..Problem::default()
+        })?;
+        value.set_sensitive(true);
+        Ok(Self {
+            transport: Transport::Remote {
+                http: http_client([(header::AUTHORIZATION, value)].into_iter().collect())?,
+                base_url,
+            },
+        })
     }
 
     /// The URL of the server; `None` when the memory is opened in this process.
@@ -170,6 +188,16 @@ impl Client {
     pub async fn post(&self, path_and_query: &str, body: &Value) -> Result<Value, Problem> {
         self.call(Method::POST, path_and_query, Some(body), &[]).await
     }
+}
+
+/// A client that sends `headers` in every call.
+fn http_client(headers: HeaderMap) -> Result<reqwest::Client, Problem> {
+    // Another part of the program may have chosen it already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = reqwest::Client::builder().timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT);
+    // A server that sends us elsewhere does not get to say who sees the key: reqwest keeps it to the same host.
+    let built = builder.default_headers(headers).build();
+    built.map_err(|error| Problem::unreachable(format!("no HTTP client: {}", crate::error::chain(&error))))
 }
 
 async fn in_process(

@@ -8,6 +8,7 @@ mod alloydb;
 mod arguments;
 mod cache_embedder;
 mod file;
+mod identity;
 mod list;
 mod redis;
 mod schema;
@@ -33,6 +34,8 @@ pub use schema::json_schema;
 pub use secret::Secret;
 pub use setting::{Kind, Setting, Value};
 pub use values::{Source, Values};
+
+use crate::identity::settings::{IdentitySettings, KEYS_FILE};
 
 /// The address the server listens on unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7070";
@@ -116,6 +119,8 @@ pub struct Settings {
     pub startup_patience: Duration,
     /// How long requests in flight get to end.
     pub shutdown_grace: Duration,
+    /// Who may call, and how much.
+    pub identity: IdentitySettings,
     /// All of them as they were given, with the sections of the providers.
     values: Values,
 }
@@ -223,17 +228,20 @@ impl Settings {
             allow_unauthenticated: values.of("allow_unauthenticated"),
             startup_patience: values.seconds("startup_patience_seconds"),
             shutdown_grace: values.seconds("shutdown_grace_seconds"),
+            identity: identity::settings(&values),
             values,
         }
     }
 
     fn check(&self) -> Result<()> {
         let values = &self.values;
-        if !self.listen.ip().is_loopback() && !self.allow_unauthenticated {
+        identity::check(values)?;
+        if !self.listen.ip().is_loopback() && !self.allow_unauthenticated && !self.keys_file().exists() {
             return Err(values.invalid(
                 "listen",
-                "a loopback address such as 127.0.0.1; other machines would reach this one, and the server asks nobody \
-                 for credentials. Add --allow-unauthenticated if everyone who reaches it may read and change every memory",
+                "a loopback address such as 127.0.0.1; other machines would reach this one, and there are no API keys to \
+                 ask them for. Make one with `orchestra keys create`, or add --allow-unauthenticated if everyone who \
+                 reaches it may read and change every memory",
             ));
         }
         Scope::tenant(self.tenant.as_str())
@@ -302,6 +310,12 @@ impl Settings {
     #[must_use]
     pub fn database(&self) -> PathBuf {
         self.data.join(DATABASE_FILE)
+    }
+
+    /// The file of API keys.
+    #[must_use]
+    pub fn keys_file(&self) -> PathBuf {
+        self.identity.keys_file.clone().unwrap_or_else(|| self.data.join(KEYS_FILE))
     }
 
     /// The file in which a running server says where it is.
@@ -390,7 +404,7 @@ mod tests {
     #[test]
     fn an_address_that_others_reach_needs_a_flag() {
         let error = settings(&["--listen", "0.0.0.0:7070"]).unwrap_err().to_string();
-        insta::assert_snapshot!(error, @"--listen: given 0.0.0.0:7070, allowed: a loopback address such as 127.0.0.1; other machines would reach this one, and the server asks nobody for credentials. Add --allow-unauthenticated if everyone who reaches it may read and change every memory");
+        insta::assert_snapshot!(error, @"listen: given 0.0.0.0:7070, allowed: a loopback address such as 127.0.0.1; other machines would reach this one, and there are no API keys to ask them for. Make one with `orchestra keys create`, or add --allow-unauthenticated if everyone who reaches it may read and change every memory");
         assert!(settings(&["--listen", "0.0.0.0:7070", "--allow-unauthenticated"]).is_ok());
         assert!(settings(&["--listen", "[::1]:7070"]).is_ok());
     }

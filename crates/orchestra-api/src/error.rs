@@ -4,6 +4,7 @@
 //! allowed. The log gets the whole chain of causes, once, and nothing that a memory says.
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -96,7 +97,9 @@ impl Problem {
         self
     }
 
-    fn header(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
+    /// The same problem with a header.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
         self.0.header = Some((name, value.into()));
         self
     }
@@ -200,29 +203,53 @@ struct Document<'a> {
     given: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     allowed: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+}
+
+/// The problem that a response tells, beside its text.
+#[derive(Clone)]
+struct Told(Arc<Details>);
+
+impl Details {
+    fn document<'a>(&'a self, request_id: Option<&'a str>) -> Document<'a> {
+        Document {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            code: self.code,
+            detail: &self.detail,
+            field: self.field.as_deref(),
+            given: self.given.as_deref(),
+            allowed: self.allowed.as_deref(),
+            request_id,
+        }
+    }
+}
+
+/// The same response; where it tells a problem, with the request's id in it.
+#[must_use]
+pub fn with_request_id(mut response: Response, request_id: &str) -> Response {
+    if let Some(Told(details)) = response.extensions_mut().remove::<Told>() {
+        *response.body_mut() = Json(details.document(Some(request_id))).into_response().into_body();
+    }
+    response
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Details { status, code, detail, field, given, allowed, header, causes } = *self.0;
-        match &causes {
-            Some(causes) => tracing::error!(code, causes, "request failed"),
-            None => tracing::debug!(code, field, "request refused"),
+        let mut details = *self.0;
+        match details.causes.take() {
+            Some(causes) => tracing::error!(code = details.code, causes, "request failed"),
+            None => tracing::debug!(code = details.code, field = details.field, "request refused"),
         }
-        let document = Document {
-            r#type: "about:blank",
-            title: status.canonical_reason().unwrap_or("Error"),
-            status: status.as_u16(),
-            code,
-            detail: &detail,
-            field: field.as_deref(),
-            given: given.as_deref(),
-            allowed: allowed.as_deref(),
-        };
-        let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], Json(document)).into_response();
+        let header = details.header.take();
+        let body = Json(details.document(None));
+        let mut response = (details.status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
         if let Some((name, value)) = header {
             response.headers_mut().insert(name, value);
         }
+        response.extensions_mut().insert(Told(Arc::new(details)));
         response
     }
 }

@@ -12,11 +12,14 @@
 //! | `POST /v1/cache/lookup`, `/v1/cache/entries`, `/v1/cache/invalidate` | the semantic cache |
 //! | `GET /v1/stats` | what the tiers hold |
 //! | `POST /mcp` | the tools of the Model Context Protocol ([`crate::mcp`]) |
+//! | `GET /v1/identity` | whom the caller's key speaks for |
 //! | `GET /healthz`, `/readyz` | whether the process lives, whether the store answers |
 //! | `GET /metrics` | what the process measures of itself, for Prometheus |
 //!
 //! Every limit is checked here and not in the listener, so that the router is the same behind a socket and in process.
 
+mod admission;
+mod browser;
 mod cache;
 mod hints;
 mod json;
@@ -29,9 +32,11 @@ mod sessions;
 mod wire;
 
 use axum::Router;
-use axum::http::StatusCode;
-use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post};
+use axum::extract::Extension;
+use axum::http::{Method, StatusCode};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
+use tower::util::option_layer;
+use tower_http::compression::CompressionLayer;
 
 pub(crate) use json::read_body;
 pub(crate) use request::is_this_machine;
@@ -39,11 +44,13 @@ pub use request::{REQUEST_ID, WRITER};
 
 use crate::client::Client;
 use crate::error::Problem;
+use crate::identity::{Need, Permission};
 use crate::mcp::endpoint;
 use crate::metrics;
 use crate::state::AppState;
+use admission::Route;
 
-/// Every route, over the tiers of `state`.
+/// Every route, over the tiers of `state`, for callers whom its gate has to know.
 pub fn router(state: AppState) -> Router {
     let api = api(&state);
     let mcp = endpoint::routes(Client::local(api.clone())).method_not_allowed_fallback(no_such_method);
@@ -52,33 +59,66 @@ pub fn router(state: AppState) -> Router {
 
 /// What lies around every route.
 fn around(routes: Router<AppState>, state: &AppState) -> Router {
+    let cors = browser::cors(&state.settings().identity.cors_origins);
     routes
         .layer(from_fn_with_state(state.clone(), request::for_this_host))
         .layer(from_fn(metrics::measured))
         .layer(from_fn(request::traced))
+        .layer(CompressionLayer::new())
+        .layer(option_layer(cors))
+        .layer(map_response(browser::secured))
         .with_state(state.clone())
 }
 
 /// Every route but those whose answers are made of calls of these.
 fn api(state: &AppState) -> Router {
-    let routes = Router::new()
-        .route("/v1/memories", post(memories::add).get(memories::list))
-        .route("/v1/memories/search", post(search::search))
-        .route("/v1/memories/forget", post(memories::forget))
-        .route("/v1/memories/{id}", get(memories::get).patch(memories::update).delete(memories::delete))
-        .route("/v1/memories/{id}/history", get(memories::history))
-        .route("/v1/sessions/{id}/messages", post(sessions::add).get(sessions::list).delete(sessions::delete))
-        .route("/v1/cache/lookup", post(cache::lookup))
-        .route("/v1/cache/entries", post(cache::store))
-        .route("/v1/cache/invalidate", post(cache::invalidate))
-        .route("/v1/stats", get(operations::stats))
-        .route_layer(from_fn_with_state(state.clone(), request::to_its_end))
-        .route("/healthz", get(operations::healthz))
-        .route("/readyz", get(operations::readyz))
-        .route("/metrics", get(operations::metrics))
+    let routes = table().into_iter().map(|route| route.admitted(state));
+    let routes = routes
+        .fold(Router::new(), |router, (path, handler)| router.route(path, handler))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method);
     around(routes, state)
+}
+
+/// As [`router`], for a caller in this process: who opened the memory may do everything in it, without a key.
+pub fn router_for_owner(state: AppState) -> Router {
+    let owner = state.gate().owner().clone();
+    router(state).layer(Extension(owner))
+}
+
+/// The routes with what each needs: method, path, need. What the router answers is made from the same table.
+#[must_use]
+pub fn needs() -> Vec<(Method, &'static str, Need)> {
+    table().into_iter().map(|Route { method, path, need, .. }| (method, path, need)).collect()
+}
+
+/// Every route, with what it needs and its name in the audit log.
+#[rustfmt::skip]
+fn table() -> Vec<Route> {
+    const READ: Need = Need::Permission(Permission::Read);
+    const WRITE: Need = Need::Permission(Permission::Write);
+    let (get, post, patch, delete) = (|| Method::GET, || Method::POST, || Method::PATCH, || Method::DELETE);
+    vec![
+        Route::new(post(), "/v1/memories", WRITE, "memories.add", memories::add),
+        Route::new(get(), "/v1/memories", READ, "memories.list", memories::list),
+        Route::new(post(), "/v1/memories/search", READ, "memories.search", search::search),
+        Route::new(post(), "/v1/memories/forget", WRITE, "memories.forget", memories::forget),
+        Route::new(get(), "/v1/memories/{id}", READ, "memories.get", memories::get),
+        Route::new(patch(), "/v1/memories/{id}", WRITE, "memories.update", memories::update),
+        Route::new(delete(), "/v1/memories/{id}", WRITE, "memories.delete", memories::delete),
+        Route::new(get(), "/v1/memories/{id}/history", READ, "memories.history", memories::history),
+        Route::new(post(), "/v1/sessions/{id}/messages", WRITE, "messages.add", sessions::add),
+        Route::new(get(), "/v1/sessions/{id}/messages", READ, "messages.list", sessions::list),
+        Route::new(delete(), "/v1/sessions/{id}/messages", WRITE, "messages.delete", sessions::delete),
+        Route::new(post(), "/v1/cache/lookup", READ, "cache.lookup", cache::lookup),
+        Route::new(post(), "/v1/cache/entries", WRITE, "cache.store", cache::store),
+        Route::new(post(), "/v1/cache/invalidate", WRITE, "cache.invalidate", cache::invalidate),
+        Route::new(get(), "/v1/stats", READ, "stats", operations::stats),
+        Route::new(get(), "/v1/identity", Need::Identity, "identity", operations::identity),
+        Route::new(get(), "/healthz", Need::Nothing, "healthz", operations::healthz),
+        Route::new(get(), "/readyz", Need::Nothing, "readyz", operations::readyz),
+        Route::new(get(), "/metrics", Need::NothingOnLoopback(Permission::Read), "metrics", operations::metrics),
+    ]
 }
 
 async fn no_such_route(uri: axum::http::Uri) -> Problem {

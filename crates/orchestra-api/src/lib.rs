@@ -4,6 +4,7 @@
 //! - [`state`] opens the providers that the settings name and puts the tiers together.
 //! - [`http`] is the router: every route, limit and error of the interface. It needs no socket, so the command line
 //!   calls the same router in process that [`serve`](mod@serve) puts behind a listener.
+//! - [`identity`] is who calls and what they may do: API keys, limits, the audit log.
 //! - [`mcp`] is the Model Context Protocol: tools that are calls of the router.
 //! - [`error`] is the one place that turns a failure into a status and a problem document.
 //! - [`telemetry`] sets up the log.
@@ -14,6 +15,7 @@ pub mod client;
 pub mod config;
 pub mod error;
 pub mod http;
+pub mod identity;
 pub mod import;
 pub mod mcp;
 pub mod metrics;

@@ -1,4 +1,4 @@
-//! What every request shares: the tiers, the settings, and the tenant that the server speaks for.
+//! What every request shares: the tiers, the settings, and the gate that it came in by.
 
 pub mod trial;
 
@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{CacheEmbedderSettings, EmbedderSettings, MediumTermProvider, Settings, ShortTermProvider};
 use crate::error::chain;
+use crate::identity::gate::Gate;
 
 /// How many requests are worked on at once; more wait for their turn.
 const MAX_IN_FLIGHT: u32 = 512;
@@ -36,7 +37,7 @@ pub struct AppState(Arc<Shared>);
 struct Shared {
     manager: TieredMemoryManager,
     settings: Settings,
-    tenant: Scope,
+    gate: Gate,
     started: Instant,
     in_flight: Arc<Semaphore>,
     providers: Providers,
@@ -91,15 +92,15 @@ impl AppState {
     /// The state over tiers that the caller put together.
     ///
     /// # Errors
-    /// When the settings name a tenant that is not acceptable.
+    /// When the settings name a tenant that is not acceptable, or the keys file or the audit file cannot be used.
     pub fn new(manager: TieredMemoryManager, settings: Settings) -> anyhow::Result<Self> {
         Self::assemble(manager, settings, Providers::default())
     }
 
     fn assemble(manager: TieredMemoryManager, settings: Settings, providers: Providers) -> anyhow::Result<Self> {
-        let tenant = Scope::tenant(settings.tenant.as_str())?;
+        let gate = Gate::open(&settings)?;
         let in_flight = Arc::new(Semaphore::new(MAX_IN_FLIGHT as usize));
-        Ok(Self(Arc::new(Shared { manager, settings, tenant, started: Instant::now(), in_flight, providers })))
+        Ok(Self(Arc::new(Shared { manager, settings, gate, started: Instant::now(), in_flight, providers })))
     }
 
     /// The tiers.
@@ -114,10 +115,17 @@ impl AppState {
         &self.0.settings
     }
 
-    /// The whole of the tenant that the server speaks for.
+    /// The whole of the tenant of a caller that needs no key. A handler takes the tenant from the caller's
+    /// [`Identity`](crate::identity::Identity) and not from here.
     #[must_use]
     pub fn tenant(&self) -> &Scope {
-        &self.0.tenant
+        &self.gate().owner().tenant
+    }
+
+    /// Who may come in.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.0.gate
     }
 
     /// How each tier is now.

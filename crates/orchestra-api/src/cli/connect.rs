@@ -7,7 +7,7 @@ use super::Globals;
 use super::failure::{Failure, Outcome};
 use crate::client::Client;
 use crate::config::{ServerArgs, Settings};
-use crate::http::router;
+use crate::http::router_for_owner;
 use crate::serve::ServerFile;
 use crate::state::AppState;
 
@@ -15,6 +15,8 @@ use crate::state::AppState;
 const ALIVE_WITHIN: Duration = Duration::from_secs(2);
 /// The tenant that the flag names when nobody gave it: then the server's file may name another.
 const DEFAULT_TENANT: &str = "default";
+/// The environment variable with the API key for a server. There is no flag for it: flags show in process lists.
+const API_KEY: &str = "ORCHESTRA_API_KEY";
 /// How long the folder gets to be closed in order.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -52,7 +54,11 @@ pub async fn open_folder(settings: &Settings) -> Outcome<Session> {
         let message = error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
         Failure::ours(message, "name another folder with --data, or the server that has this one open with --url")
     })?;
-    Ok(Session { client: Client::local(router(state.clone())), state: Some(state), tenant: settings.tenant.clone() })
+    Ok(Session {
+        client: Client::local(router_for_owner(state.clone())),
+        state: Some(state),
+        tenant: settings.tenant.clone(),
+    })
 }
 
 impl Session {
@@ -77,10 +83,13 @@ impl Session {
 }
 
 async fn remote(url: &str, globals: &Globals) -> Outcome<Session> {
-    let client = Client::remote(url)?;
-    // A server has a tenant of its own, whatever we were told.
-    let stats = client.get("/v1/stats").await?;
-    let tenant = stats["tenant"].as_str().unwrap_or(&globals.tenant).to_owned();
+    let mut client = Client::remote(url)?;
+    if let Some(key) = std::env::var(API_KEY).ok().filter(|key| !key.trim().is_empty()) {
+        client = client.with_key(&key.trim().into())?;
+    }
+    // A server knows whom we speak for, whatever we were told.
+    let identity = client.get("/v1/identity").await?;
+    let tenant = identity["tenant"].as_str().unwrap_or(&globals.tenant).to_owned();
     Ok(Session { client, state: None, tenant })
 }
 
@@ -94,7 +103,7 @@ async fn running(file: &Path) -> Option<String> {
 
 /// What a server on the folder would be set to: the flags we have, and the server's own environment variables, among
 /// them the one that names its file.
-fn settings(globals: &Globals) -> Outcome<Settings> {
+pub fn settings(globals: &Globals) -> Outcome<Settings> {
     // We do not listen, so where a server would does not matter.
     let mut args = ServerArgs::default().with("listen", "127.0.0.1:0");
     args.config = std::env::var_os("ORCHESTRA_CONFIG").filter(|file| !file.is_empty()).map(PathBuf::from);

@@ -98,6 +98,12 @@ impl From<Problem> for Failure {
                 "make room on the disk, then run the same command again; what was acknowledged is safe"
             }
             (_, "embedder_refused") => "check the embedder's key, URL, model and dimensions",
+            (401, _) => {
+                "set ORCHESTRA_API_KEY to a key of that server; `orchestra keys create` on its machine makes one"
+            }
+            (_, "access_denied") => "use a key that has the scope; `orchestra keys create --scopes` gives it",
+            (_, "quota_exceeded") => "forget what is not needed, or ask the operator for a larger quota",
+            (429, _) => "try again in a moment",
             (413, _) => "send it in smaller parts",
             (400..500, _) => "the command's --help has an example",
             (502..505, _) => "try again in a moment",

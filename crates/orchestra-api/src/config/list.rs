@@ -109,7 +109,8 @@ pub const SETTINGS: &[Setting] = &[
     bool(
         "allow_unauthenticated",
         "Answer without credentials on an address that other machines reach.\n\nEveryone who reaches the port can then \
-         read, change and forget every memory. Without this flag the server listens on loopback addresses only.",
+         read, change and forget every memory. Without this flag, and without API keys, the server listens on loopback \
+         addresses only. Where there are keys they are asked for all the same.",
     )
     .or("false"),
     integer(
@@ -124,6 +125,42 @@ pub const SETTINGS: &[Setting] = &[
     .or("10"),
     text("secret_manager_url", "URL", "Where secrets of Secret Manager are asked for.")
         .or("https://secretmanager.googleapis.com"),
+    path(
+        "auth.keys_file",
+        "FILE",
+        "The file of API keys, which `orchestra keys create` makes. While it is there, every request shows one of its keys \
+         as `Authorization: Bearer om_…`, and the tenant is the key's. A change of it counts within a second.\n\nDefault: \
+         keys.json in the data folder.",
+    ),
+    path(
+        "auth.audit_file",
+        "FILE",
+        "The file to which each write and each deletion adds a line of JSON: when, who, what, which ids, how it ended, \
+         and never a text. Default: the log, as events with the target audit.",
+    ),
+    number(
+        "limits.rate",
+        (0.001, 1_000_000.0),
+        "",
+        "How many requests a tenant may make in a second, in the long run. More are answered with 429. Default: any \
+         number.",
+    ),
+    integer(
+        "limits.burst",
+        (1, 1_000_000),
+        "With limits.rate: how many requests a tenant that was quiet may make at once. Default: those of one second.",
+    ),
+    integer(
+        "limits.memories",
+        (1, 1 << 50),
+        "How many memories a tenant may have. A write that would go over it is answered with 403. Default: any number.",
+    ),
+    list(
+        "http.cors_origins",
+        "ORIGINS",
+        "The web pages that may call this server from a browser, as origins such as https://app.example.com. Default: \
+         none.",
+    ),
     secret("redis.url", "redis://, or with TLS rediss://, with user and password or not. In place of host and port."),
     text("redis.host", "HOST", "The server's host name or address, where there is no url."),
     integer("redis.port", (1, 65_535), "Its port.").or("6379"),

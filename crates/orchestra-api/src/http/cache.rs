@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use memory_core::{
     CacheEntryId, CacheHit, CacheLookup, CacheMode, CachePolicy, Compatibility, HitKind, InvalidateRequest,
     InvalidateSelection, MemoryId, Metadata, NearMiss, NewCacheEntry, Refused, Timestamp,
@@ -17,6 +17,8 @@ use super::json::{self, Fields, JsonBody, Object};
 use super::search::milliseconds;
 use super::wire::{Id, ScopeBody, renamed, ttl};
 use crate::error::Problem;
+use crate::identity::Identity;
+use crate::identity::audit::Touched;
 use crate::state::AppState;
 
 #[derive(Deserialize)]
@@ -75,7 +77,7 @@ impl<'a> From<&'a NearMiss> for NearMissView<'a> {
 }
 
 /// `POST /v1/cache/lookup`: the cached answer to a prompt, or why there is none. A miss is a 200 too.
-pub async fn lookup(State(state): State<AppState>, body: JsonBody) -> Result<Response, Problem> {
+pub async fn lookup(State(state): State<AppState>, identity: Identity, body: JsonBody) -> Result<Response, Problem> {
     let begun = Instant::now();
     let body: LookupBody = body.parse()?;
     let LookupBody { model, system, tools, response_format, parameters, .. } = body;
@@ -85,7 +87,7 @@ pub async fn lookup(State(state): State<AppState>, body: JsonBody) -> Result<Res
         threshold: body.threshold.unwrap_or(default.threshold),
         mode: body.policy.unwrap_or(default.mode),
     };
-    let scope = body.scope.0.within(state.tenant())?;
+    let scope = body.scope.0.within(&identity.tenant)?;
     let found = state.manager().cache_lookup(&scope, &body.prompt, fingerprint, Some(policy)).await?;
     let took_ms = milliseconds(begun);
     Ok(match &found {
@@ -145,13 +147,13 @@ struct StoredView {
 }
 
 /// `POST /v1/cache/entries`: files an answer: 201. Where the cache is switched off nothing is filed: 200 and no id.
-pub async fn store(State(state): State<AppState>, body: JsonBody) -> Result<Response, Problem> {
+pub async fn store(State(state): State<AppState>, identity: Identity, body: JsonBody) -> Result<Response, Problem> {
     let body: EntryBody = body.parse()?;
     let EntryBody { model, system, tools, response_format, parameters, .. } = body;
     let fingerprint = Compatibility { model, system, tools, response_format, parameters }.fingerprint();
     let ttl = body.ttl_seconds.map_or(Ok(state.manager().cache_ttl()), ttl)?;
     let entry = NewCacheEntry {
-        scope: body.scope.0.within(state.tenant())?,
+        scope: body.scope.0.within(&identity.tenant)?,
         prompt: body.prompt,
         response: body.response,
         fingerprint,
@@ -166,7 +168,8 @@ pub async fn store(State(state): State<AppState>, body: JsonBody) -> Result<Resp
     Ok(match state.manager().cache_store(entry).await.map_err(|error| renamed(error, "ttl", "ttl_seconds"))? {
         Some(id) => {
             let expires_at = chrono::Duration::from_std(ttl).ok().and_then(|ttl| now.checked_add_signed(ttl));
-            (StatusCode::CREATED, Json(StoredView { id: Some(id), expires_at })).into_response()
+            let touched = Extension(Touched::one(id.0));
+            (StatusCode::CREATED, touched, Json(StoredView { id: Some(id), expires_at })).into_response()
         }
         None => Json(StoredView { id: None, expires_at: None }).into_response(),
     })
@@ -193,9 +196,13 @@ pub struct InvalidatedView {
 }
 
 /// `POST /v1/cache/invalidate`: removes the selected entries of a scope.
-pub async fn invalidate(State(state): State<AppState>, body: JsonBody) -> Result<Json<InvalidatedView>, Problem> {
+pub async fn invalidate(
+    State(state): State<AppState>,
+    identity: Identity,
+    body: JsonBody,
+) -> Result<Response, Problem> {
     let InvalidateBody { scope, entry, memories, tag, all, dry_run } = body.parse()?;
-    let scope = scope.0.within(state.tenant())?;
+    let scope = scope.0.within(&identity.tenant)?;
     let selection = match (entry, memories, tag, all) {
         (Some(Id(id)), None, None, None) => InvalidateSelection::Entry(CacheEntryId(id.as_uuid())),
         (None, Some(ids), None, None) => {
@@ -221,6 +228,11 @@ pub async fn invalidate(State(state): State<AppState>, body: JsonBody) -> Result
             ));
         }
     };
+    let ids = match &selection {
+        InvalidateSelection::Entry(CacheEntryId(id)) => vec![*id],
+        InvalidateSelection::DependsOn(memories) => memories.iter().map(|id| id.as_uuid()).collect(),
+        InvalidateSelection::Tag(_) | InvalidateSelection::All => Vec::new(),
+    };
     let removed = state.manager().cache_invalidate(&InvalidateRequest { scope, selection, dry_run }).await?;
-    Ok(Json(InvalidatedView { removed, dry_run }))
+    Ok((Extension(Touched { ids, dry_run }), Json(InvalidatedView { removed, dry_run })).into_response())
 }

@@ -1,9 +1,9 @@
 //! `/v1/memories`: write, read, change, list, forget.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use memory_core::{
     Draft, Error, Filter, ForgetReceipt, ForgetRequest, InsertReceipt, InsertStatus, ListRequest, Memory, MemoryId,
     MemoryKind, MemoryPatch, RememberRequest, Selection, Timestamp, WriteToken,
@@ -18,6 +18,8 @@ use super::params::{Params, PathParam};
 use super::request::{Idempotency, WrittenBy};
 use super::wire::{BatchView, EmbeddingBody, Id, MemoryView, ScopeBody, Time, ends_at, renamed};
 use crate::error::Problem;
+use crate::identity::audit::Touched;
+use crate::identity::{Identity, Permission};
 use crate::state::AppState;
 
 /// A memory, as a body says it.
@@ -56,7 +58,7 @@ struct Shape {
 }
 
 impl MemoryBody {
-    fn into_draft(self, state: &AppState, now: Timestamp) -> Result<Draft, Error> {
+    fn into_draft(self, state: &AppState, identity: &Identity, now: Timestamp) -> Result<Draft, Error> {
         let expires_at = match (self.expires_at, self.ttl_seconds) {
             (Some(_), Some(ttl)) => return Err(Error::invalid("ttl_seconds", ttl, "either expires_at or ttl_seconds")),
             (Some(Time(at)), None) => Some(at),
@@ -67,7 +69,7 @@ impl MemoryBody {
         let metadata = self.metadata.unwrap_or_default().0;
         Ok(Draft {
             id: self.id.map(|id| id.0),
-            scope: self.scope.0.within(state.tenant())?,
+            scope: self.scope.0.within(&identity.tenant)?,
             kind: self.kind.unwrap_or(MemoryKind::Episodic),
             text: self.text,
             actor: self.actor.or_else(|| hints::actor(&metadata)),
@@ -93,6 +95,7 @@ struct AddedView<'a> {
 /// `POST /v1/memories`: one memory, or many in `memories`, all or nothing.
 pub async fn add(
     State(state): State<AppState>,
+    identity: Identity,
     WrittenBy(origin): WrittenBy,
     idempotency: Idempotency,
     body: JsonBody,
@@ -101,7 +104,8 @@ pub async fn add(
     let now = chrono::Utc::now();
     let Shape { memories } = body.parse()?;
     if memories.is_none() {
-        let draft = body.parse::<MemoryBody>()?.into_draft(&state, now)?;
+        let draft = body.parse::<MemoryBody>()?.into_draft(&state, &identity, now)?;
+        check_quota(1, &state, &identity).await?;
         let request = RememberRequest { drafts: vec![draft], origin, idempotency };
         let receipt = state.manager().remember(request).await.map_err(|error| renamed(error, "memories[0].", ""))?;
         return added(&receipt);
@@ -112,11 +116,12 @@ pub async fn add(
         .into_iter()
         .enumerate()
         .map(|(at, Fields(memory))| {
-            memory.into_draft(&state, now).map_err(|error| error.within(&format!("memories[{at}]")))
+            memory.into_draft(&state, &identity, now).map_err(|error| error.within(&format!("memories[{at}]")))
         })
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<Vec<_>, _>>()?;
+    check_quota(drafts.len(), &state, &identity).await?;
     let receipt = state.manager().remember(RememberRequest { drafts, origin, idempotency }).await?;
-    Ok((StatusCode::CREATED, Json(BatchView::from(&receipt))).into_response())
+    Ok((StatusCode::CREATED, Extension(Touched::from(&receipt)), Json(BatchView::from(&receipt))).into_response())
 }
 
 fn added(receipt: &InsertReceipt) -> Result<Response, Problem> {
@@ -130,7 +135,8 @@ fn added(receipt: &InsertReceipt) -> Result<Response, Problem> {
     };
     let view = AddedView { id: item.id, status: item.status, token: &receipt.token, replayed: receipt.replayed };
     let location = HeaderValue::from_str(&format!("/v1/memories/{}", item.id)).expect("a UUID is visible ASCII");
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)).into_response())
+    let touched = Extension(Touched::from(receipt));
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], touched, Json(view)).into_response())
 }
 
 /// Refuses a batch of none or of too many.
@@ -140,6 +146,14 @@ pub fn check_batch(field: &str, given: usize, state: &AppState) -> Result<(), Pr
         return Ok(());
     }
     Err(Problem::bad_argument("invalid", field, format!("{given} items"), format!("1 to {allowed} items")))
+}
+
+/// Refuses memories that would go over the tenant's quota.
+pub async fn check_quota(more: usize, state: &AppState, identity: &Identity) -> Result<(), Problem> {
+    match state.gate().quota() {
+        Some(quota) => quota.reserve(state.manager(), &identity.tenant, more).await,
+        None => Ok(()),
+    }
 }
 
 /// A page of memories.
@@ -152,8 +166,8 @@ pub struct PageView<'a> {
 }
 
 /// `GET /v1/memories`: a page of memories, oldest first unless asked otherwise.
-pub async fn list(State(state): State<AppState>, mut params: Params) -> Result<Response, Problem> {
-    let scope = params.scope(state.tenant(), &["user", "agent", "session"])?;
+pub async fn list(State(state): State<AppState>, identity: Identity, mut params: Params) -> Result<Response, Problem> {
+    let scope = params.scope(&identity.tenant, &["user", "agent", "session"])?;
     let kind = params.text("kind").map(|kind| kind.parse::<MemoryKind>()).transpose()?;
     let filter = and_kind(params.filter()?, kind);
     let request = ListRequest {
@@ -187,11 +201,12 @@ pub fn and_kind(filter: Option<Filter>, kind: Option<MemoryKind>) -> Option<Filt
 /// `GET /v1/memories/{id}`: the current version, with its version as the `ETag`.
 pub async fn get(
     State(state): State<AppState>,
+    identity: Identity,
     PathParam(id): PathParam,
     mut params: Params,
 ) -> Result<Response, Problem> {
     let id: MemoryId = id.parse()?;
-    let scope = params.scope(state.tenant(), &["user", "agent", "session"])?;
+    let scope = params.scope(&identity.tenant, &["user", "agent", "session"])?;
     params.finish()?;
     let memory = state.manager().get(&scope, id).await?.ok_or(Error::NotFound(id))?;
     Ok(([(header::ETAG, etag(&memory))], Json(MemoryView::from(&*memory))).into_response())
@@ -209,11 +224,12 @@ struct HistoryView<'a> {
 /// `GET /v1/memories/{id}/history`: every version, oldest first.
 pub async fn history(
     State(state): State<AppState>,
+    identity: Identity,
     PathParam(id): PathParam,
     mut params: Params,
 ) -> Result<Response, Problem> {
     let id: MemoryId = id.parse()?;
-    let scope = params.scope(state.tenant(), &["user", "agent", "session"])?;
+    let scope = params.scope(&identity.tenant, &["user", "agent", "session"])?;
     params.finish()?;
     let versions = state.manager().history(&scope, id).await?;
     if versions.is_empty() {
@@ -250,13 +266,14 @@ struct UpdatedView<'a> {
 /// `PATCH /v1/memories/{id}`: another version. With `If-Match` only when the store holds that version.
 pub async fn update(
     State(state): State<AppState>,
+    identity: Identity,
     PathParam(id): PathParam,
     mut params: Params,
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response, Problem> {
     let id: MemoryId = id.parse()?;
-    let scope = params.scope(state.tenant(), &["user", "agent", "session"])?;
+    let scope = params.scope(&identity.tenant, &["user", "agent", "session"])?;
     params.finish()?;
     let expected_version = expected_version(&headers)?;
     let body: PatchBody = body.parse()?;
@@ -284,7 +301,8 @@ pub async fn update(
     }
     let receipt = state.manager().update(&scope, id, patch).await?;
     let view = UpdatedView { memory: MemoryView::from(&*receipt.memory), token: &receipt.token };
-    Ok(([(header::ETAG, etag(&receipt.memory))], Json(view)).into_response())
+    let touched = Extension(Touched::one(id.as_uuid()));
+    Ok(([(header::ETAG, etag(&receipt.memory))], touched, Json(view)).into_response())
 }
 
 /// The version that `If-Match` names; `*` is any.
@@ -308,15 +326,24 @@ fn expected_version(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
 /// `DELETE /v1/memories/{id}`: forgets it for good. Forgetting what is not there is no error; the receipt is empty then.
 pub async fn delete(
     State(state): State<AppState>,
+    identity: Identity,
     PathParam(id): PathParam,
     mut params: Params,
-) -> Result<Json<ForgetReceipt>, Problem> {
+) -> Result<Forgotten, Problem> {
     let id: MemoryId = id.parse()?;
-    let scope = params.scope(state.tenant(), &["user", "agent", "session"])?;
+    let scope = params.scope(&identity.tenant, &["user", "agent", "session"])?;
     let dry_run = params.flag("dry_run")?;
     params.finish()?;
     let request = ForgetRequest { scope, selection: Selection::Ids(vec![id]), dry_run };
-    Ok(Json(state.manager().forget(&request).await?))
+    Ok(forgotten(state.manager().forget(&request).await?))
+}
+
+/// A receipt, told to the caller and to the audit log.
+pub type Forgotten = (Extension<Touched>, Json<ForgetReceipt>);
+
+/// The answer of a deletion.
+pub fn forgotten(receipt: ForgetReceipt) -> Forgotten {
+    (Extension(Touched::from(&receipt)), Json(receipt))
 }
 
 /// What to forget: exactly one of `ids`, `filter` and `all`.
@@ -332,10 +359,10 @@ struct ForgetBody {
     dry_run: bool,
 }
 
-/// `POST /v1/memories/forget`: forgets the selected memories of a scope for good.
-pub async fn forget(State(state): State<AppState>, body: JsonBody) -> Result<Json<ForgetReceipt>, Problem> {
+/// `POST /v1/memories/forget`: forgets the selected memories of a scope for good. All of them needs the scope `admin`.
+pub async fn forget(State(state): State<AppState>, identity: Identity, body: JsonBody) -> Result<Forgotten, Problem> {
     let ForgetBody { scope, ids, filter, all, dry_run } = body.parse()?;
-    let scope = scope.0.within(state.tenant())?;
+    let scope = scope.0.within(&identity.tenant)?;
     let selection = match (ids, filter, all) {
         (Some(ids), None, None) => {
             check_batch("ids", ids.len(), &state)?;
@@ -349,7 +376,10 @@ pub async fn forget(State(state): State<AppState>, body: JsonBody) -> Result<Jso
             }
             filter => Selection::Matching(filter),
         },
-        (None, None, Some(true)) => Selection::All,
+        (None, None, Some(true)) => {
+            identity.require(Permission::Admin)?;
+            Selection::All
+        }
         (None, None, _) => {
             return Err(Problem::bad_argument("invalid", "body", "no selection", "one of ids, filter, \"all\": true"));
         }
@@ -357,5 +387,5 @@ pub async fn forget(State(state): State<AppState>, body: JsonBody) -> Result<Jso
             return Err(Problem::bad_argument("invalid", "body", "several selections", "only one of ids, filter, all"));
         }
     };
-    Ok(Json(state.manager().forget(&ForgetRequest { scope, selection, dry_run }).await?))
+    Ok(forgotten(state.manager().forget(&ForgetRequest { scope, selection, dry_run }).await?))
 }

@@ -12,7 +12,7 @@ use memory_core::{IdempotencyKey, Origin, Writer};
 use tracing::Instrument;
 
 use super::json::JsonBody;
-use crate::error::Problem;
+use crate::error::{Problem, with_request_id};
 use crate::state::AppState;
 
 /// The header that carries a request's id, which the log names. An acceptable one is echoed, else one is made.
@@ -24,36 +24,60 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
+/// A request's id, beside it while it is worked on.
+#[derive(Debug, Clone)]
+pub struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+
+    /// The one in the headers if it is acceptable, else a new one. It goes into logs, so it is nothing but letters, digits
+    /// and a few marks.
+    fn of(headers: &HeaderMap) -> Self {
+        let acceptable = |value: &&HeaderValue| {
+            (1..=MAX_REQUEST_ID_BYTES).contains(&value.len())
+                && value.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte))
+        };
+        Self(match headers.get(&REQUEST_ID).filter(acceptable) {
+            Some(id) => id.clone(),
+            None => HeaderValue::from_str(&uuid::Uuid::now_v7().to_string()).expect("a UUID is visible ASCII"),
+        })
+    }
+}
+
 /// Gives the request an id and a span, and logs how it ended.
-pub async fn traced(request: Request, next: Next) -> Response {
-    let id = request_id(request.headers());
+pub async fn traced(mut request: Request, next: Next) -> Response {
+    let id = RequestId::of(request.headers());
     let path = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let span = tracing::info_span!("http_request", method = %request.method(), path, request_id = id.to_str().unwrap_or_default());
+    let span = tracing::info_span!(
+        "http_request",
+        method = %request.method(),
+        path,
+        request_id = id.as_str(),
+        tenant = tracing::field::Empty,
+        key = tracing::field::Empty,
+    );
+    request.extensions_mut().insert(id.clone());
     let begun = Instant::now();
     async move {
-        let mut response = next.run(request).await;
+        let mut response = with_request_id(next.run(request).await, id.as_str());
         let duration_ms = begun.elapsed().as_micros() as f64 / 1000.0;
         tracing::info!(status = response.status().as_u16(), duration_ms, "request answered");
-        response.headers_mut().insert(REQUEST_ID, id);
+        response.headers_mut().insert(REQUEST_ID, id.0);
         response
     }
     .instrument(span)
     .await
 }
 
-fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let acceptable = |value: &&HeaderValue| (1..=MAX_REQUEST_ID_BYTES).contains(&value.len()) && value.to_str().is_ok();
-    match headers.get(&REQUEST_ID).filter(acceptable) {
-        Some(id) => id.clone(),
-        None => HeaderValue::from_str(&uuid::Uuid::now_v7().to_string()).expect("a UUID is visible ASCII"),
-    }
-}
-
 /// Refuses a request for another host, while the server is one that only this machine reaches and that asks nobody for
 /// credentials. A web page whose name was made to point to this machine (DNS rebinding) could otherwise read the memory.
 pub async fn for_this_host(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let settings = state.settings();
-    if settings.allow_unauthenticated || !settings.listen.ip().is_loopback() {
+    if settings.allow_unauthenticated || state.gate().asks_for_keys() || !settings.listen.ip().is_loopback() {
         return next.run(request).await;
     }
     match request.headers().get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned()) {

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::json::{Fields, JsonBody, Object};
 use super::wire::{EmbeddingBody, Limit, MemoryView, ScopeBody, StrategyBody, Time};
 use crate::error::Problem;
+use crate::identity::Identity;
 use crate::state::AppState;
 
 #[derive(Deserialize)]
@@ -64,10 +65,10 @@ impl<'a> ResultView<'a> {
 }
 
 /// `POST /v1/memories/search`: the memories that answer a question, best first.
-pub async fn search(State(state): State<AppState>, body: JsonBody) -> Result<Response, Problem> {
+pub async fn search(State(state): State<AppState>, identity: Identity, body: JsonBody) -> Result<Response, Problem> {
     let begun = Instant::now();
     let body: SearchBody = body.parse()?;
-    let mut request = RecallRequest::new(body.scope.0.within(state.tenant())?, body.query);
+    let mut request = RecallRequest::new(body.scope.0.within(&identity.tenant)?, body.query);
     if let Some(Limit(limit)) = body.limit {
         request.limit = limit;
     }
@@ -75,7 +76,7 @@ pub async fn search(State(state): State<AppState>, body: JsonBody) -> Result<Res
         request.strategy = strategy;
     }
     for (at, Fields(scope)) in body.also.into_iter().enumerate() {
-        request.also.push(scope.within(state.tenant()).map_err(|error| in_also(error, at))?);
+        request.also.push(scope.within(&identity.tenant).map_err(|error| in_also(error, at))?);
     }
     let filter = body.filter.map(|Object(filter)| Filter::from_json(&Value::Object(filter))).transpose()?;
     let valid = body.valid_at.map(|Time(at)| Filter::valid_at(at));

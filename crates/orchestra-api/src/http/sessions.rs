@@ -1,18 +1,20 @@
 //! `/v1/sessions/{id}/messages`: the turns of a conversation.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use memory_core::{Draft, ForgetReceipt, ForgetRequest, ListRequest, MemoryKind, RememberRequest, Selection, Writer};
+use axum::{Extension, Json};
+use memory_core::{Draft, ForgetRequest, ListRequest, MemoryKind, RememberRequest, Selection, Writer};
 use serde::{Deserialize, Serialize};
 
 use super::json::{Fields, JsonBody, Object};
-use super::memories::{and_kind, check_batch};
+use super::memories::{Forgotten, and_kind, check_batch, check_quota, forgotten};
 use super::params::{Params, PathParam, session};
 use super::request::{Idempotency, WrittenBy};
 use super::wire::{BatchView, MemoryView, ScopeBody, Time, renamed};
 use crate::error::Problem;
+use crate::identity::Identity;
+use crate::identity::audit::Touched;
 use crate::state::AppState;
 
 /// Turns of a conversation, in their order.
@@ -39,6 +41,7 @@ struct MessageBody {
 /// `POST /v1/sessions/{id}/messages`: adds turns at the end of the session, all or nothing.
 pub async fn add(
     State(state): State<AppState>,
+    identity: Identity,
     PathParam(id): PathParam,
     WrittenBy(origin): WrittenBy,
     idempotency: Idempotency,
@@ -51,7 +54,7 @@ pub async fn add(
         let allowed = "user and agent; the path names the session";
         return Err(Problem::bad_argument("invalid", "scope.session", "a session", allowed));
     }
-    let scope = session(scope.0.within(state.tenant())?, id)?;
+    let scope = session(scope.0.within(&identity.tenant)?, id)?;
     // A turn without a time is said now, unless it is an old one that is brought in.
     let now = (origin.writer != Writer::Import).then(chrono::Utc::now);
     let drafts = messages
@@ -63,10 +66,11 @@ pub async fn add(
             valid_from: message.at.map(|at| at.0).or(now),
             ..Draft::new(scope.clone(), message.text)
         })
-        .collect();
+        .collect::<Vec<_>>();
+    check_quota(drafts.len(), &state, &identity).await?;
     let request = RememberRequest { drafts, origin, idempotency };
     let receipt = state.manager().remember(request).await.map_err(|error| renamed(error, "memories[", "messages["))?;
-    Ok((StatusCode::CREATED, Json(BatchView::from(&receipt))).into_response())
+    Ok((StatusCode::CREATED, Extension(Touched::from(&receipt)), Json(BatchView::from(&receipt))).into_response())
 }
 
 #[derive(Serialize)]
@@ -78,10 +82,11 @@ struct MessagesView<'a> {
 /// `GET /v1/sessions/{id}/messages`: a page of the session's turns, oldest first unless asked otherwise.
 pub async fn list(
     State(state): State<AppState>,
+    identity: Identity,
     PathParam(id): PathParam,
     mut params: Params,
 ) -> Result<Response, Problem> {
-    let scope = session(params.scope(state.tenant(), &["user", "agent"])?, id)?;
+    let scope = session(params.scope(&identity.tenant, &["user", "agent"])?, id)?;
     let request = ListRequest {
         scope,
         filter: and_kind(None, Some(MemoryKind::Message)),
@@ -99,15 +104,16 @@ pub async fn list(
 /// `DELETE /v1/sessions/{id}/messages`: forgets the session's turns for good.
 pub async fn delete(
     State(state): State<AppState>,
+    identity: Identity,
     PathParam(id): PathParam,
     mut params: Params,
-) -> Result<Json<ForgetReceipt>, Problem> {
-    let scope = session(params.scope(state.tenant(), &["user", "agent"])?, id)?;
+) -> Result<Forgotten, Problem> {
+    let scope = session(params.scope(&identity.tenant, &["user", "agent"])?, id)?;
     let dry_run = params.flag("dry_run")?;
     params.finish()?;
     let selection = match and_kind(None, Some(MemoryKind::Message)) {
         Some(messages) => Selection::Matching(messages),
         None => Selection::All,
     };
-    Ok(Json(state.manager().forget(&ForgetRequest { scope, selection, dry_run }).await?))
+    Ok(forgotten(state.manager().forget(&ForgetRequest { scope, selection, dry_run }).await?))
 }

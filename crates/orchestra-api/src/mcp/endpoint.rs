@@ -18,6 +18,7 @@ use super::server::Server;
 use crate::client::Client;
 use crate::error::Problem;
 use crate::http::{is_this_machine, read_body};
+use crate::identity::{Identity, Need};
 use crate::state::AppState;
 
 /// The route. Its tools are calls of `client`.
@@ -34,6 +35,10 @@ pub fn routes(client: Client) -> Router<AppState> {
     let service = StreamableHttpService::new(move || Ok(server.clone()), sessions, config);
     let answer = |State(state): State<AppState>, request: Request| async move {
         check_origin(request.headers())?;
+        // Each tool's call is admitted by itself; who has no key is told so before the protocol begins.
+        if request.extensions().get::<Identity>().is_none() {
+            state.gate().identify(request.headers(), Need::Identity)?;
+        }
         let head = request.headers().clone();
         let uri = request.uri().clone();
         let body = read_body(request, state.settings().limits.body_bytes).await?;

@@ -10,7 +10,7 @@ fn help(command: &[&str]) -> String {
 
 #[test]
 fn every_command_teaches_itself() {
-    let commands: [&[&str]; 31] = [
+    let commands: [&[&str]; 36] = [
         &[],
         &["serve"],
         &["remember"],
@@ -40,6 +40,11 @@ fn every_command_teaches_itself() {
         &["config", "check"],
         &["config", "show"],
         &["config", "schema"],
+        &["keys"],
+        &["keys", "create"],
+        &["keys", "list"],
+        &["keys", "rotate"],
+        &["keys", "revoke"],
         &["demo"],
         &["completions"],
     ];

@@ -343,6 +343,7 @@ async fn a_problem_has_every_part() {
         "type": "about:blank", "title": "Bad Request", "status": 400, "code": "invalid",
         "detail": "limit: given 0, allowed: a whole number from 1 to 1000",
         "field": "limit", "given": "0", "allowed": "a whole number from 1 to 1000",
+        "request_id": answer.header("x-request-id"),
     });
     assert_eq!(answer.ok(400), expected);
 }

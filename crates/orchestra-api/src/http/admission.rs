@@ -1,0 +1,165 @@
+//! Who gets through to a handler, and what is written down about it.
+
+use std::time::{Duration, Instant};
+
+use axum::Extension;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::handler::Handler;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, on};
+
+use super::request::{RequestId, to_its_end};
+use crate::error::Problem;
+use crate::identity::audit::{Event, Touched};
+use crate::identity::limits::Taken;
+use crate::identity::{Identity, Need, Permission};
+use crate::state::AppState;
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// A route, and what it needs of its caller.
+pub struct Route {
+    /// The method.
+    pub method: Method,
+    /// The path's pattern.
+    pub path: &'static str,
+    /// What it needs.
+    pub need: Need,
+    /// Its name in the audit log.
+    pub operation: &'static str,
+    handler: MethodRouter<AppState>,
+}
+
+impl Route {
+    /// A route that `handler` answers.
+    pub fn new<H, T>(method: Method, path: &'static str, need: Need, operation: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, AppState>,
+        T: 'static,
+    {
+        let filter = MethodFilter::try_from(method.clone()).expect("the table has HTTP's own methods");
+        Self { method, path, need, operation, handler: on(filter, handler) }
+    }
+
+    /// The handler behind everything that a request has to pass.
+    pub fn admitted(self, state: &AppState) -> (&'static str, MethodRouter<AppState>) {
+        let Self { path, need, operation, handler, .. } = self;
+        let handler = match need {
+            // What the operator's probes ask is answered while the server is busy or shutting down.
+            Need::Nothing | Need::NothingOnLoopback(_) => handler,
+            Need::Identity | Need::Permission(Permission::Read) => {
+                handler.route_layer(from_fn_with_state(state.clone(), to_its_end))
+            }
+            Need::Permission(Permission::Write | Permission::Admin) => handler
+                .route_layer(from_fn_with_state((state.clone(), operation), audited))
+                .route_layer(from_fn_with_state(state.clone(), to_its_end)),
+        };
+        (path, handler.route_layer(from_fn_with_state((state.clone(), need), admit)))
+    }
+}
+
+/// Lets a request through when its caller may make it: finds out who it is, compares what they may do, and takes a token
+/// out of their tenant's bucket. The handler finds the [`Identity`] beside the request, and no key in it.
+async fn admit(State((state, need)): State<(AppState, Need)>, mut request: Request, next: Next) -> Response {
+    let gate = state.gate();
+    // Only a caller in this process can have put it there: nothing that comes over the network becomes an extension.
+    let in_process = request.extensions().get::<Identity>().is_some();
+    if !in_process {
+        match gate.identify(request.headers(), need) {
+            Ok(Some(identity)) => {
+                request.extensions_mut().insert(identity);
+            }
+            Ok(None) => return next.run(request).await,
+            Err(problem) => {
+                tracing::info!(code = problem.code(), "caller not known");
+                return problem.into_response();
+            }
+        }
+    }
+    request.headers_mut().remove(header::AUTHORIZATION);
+    let Some(identity) = request.extensions().get::<Identity>() else {
+        return next.run(request).await;
+    };
+    let span = tracing::Span::current();
+    span.record("tenant", identity.tenant.tenant_name());
+    if let Some(key) = &identity.key {
+        span.record("key", key);
+    }
+    // Before the scopes: a caller that is refused again and again is held back too.
+    let taken = match gate.buckets() {
+        Some(buckets) if !in_process => Some(buckets.take(identity.tenant.tenant_name(), Instant::now())),
+        _ => None,
+    };
+    let refusal = match (&taken, need) {
+        (Some(taken), _) if !taken.retry_after.is_zero() => Some(too_many(taken)),
+        (_, Need::Permission(permission) | Need::NothingOnLoopback(permission)) => identity.require(permission).err(),
+        _ => None,
+    };
+    let mut response = match refusal {
+        Some(problem) => problem.into_response(),
+        None => next.run(request).await,
+    };
+    if let Some(taken) = &taken {
+        tell(taken, response.headers_mut());
+    }
+    response
+}
+
+fn too_many(taken: &Taken) -> Problem {
+    let seconds = whole_seconds(taken.retry_after);
+    let detail = format!("the tenant makes more requests than it may; try again in {seconds} s");
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).header(header::RETRY_AFTER, seconds)
+}
+
+/// The headers of the IETF's draft "RateLimit header fields for HTTP".
+fn tell(taken: &Taken, headers: &mut HeaderMap) {
+    let policy = format!("\"requests\";q={};w={}", taken.limit.burst(), whole_seconds(taken.limit.window()));
+    let limit = format!("\"requests\";r={};t={}", taken.remaining, whole_seconds(taken.full_in));
+    for (name, value) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, limit)] {
+        headers.insert(name, HeaderValue::from_str(&value).expect("digits are visible ASCII"));
+    }
+}
+
+/// Rounded up: who waits that long has waited long enough.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs_f64().ceil() as u64
+}
+
+/// Writes down what a write or a deletion came to. It is inside of what is worked on to its end: a client that goes away
+/// leaves no gap.
+async fn audited(
+    State((state, operation)): State<(AppState, &'static str)>,
+    Extension(identity): Extension<Identity>,
+    Extension(request_id): Extension<RequestId>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let response = next.run(request).await;
+    let nothing = Touched::default();
+    let touched = response.extensions().get::<Touched>().unwrap_or(&nothing);
+    let status = response.status().as_u16();
+    state.gate().audit().record(Event {
+        identity: &identity,
+        request_id: request_id.as_str(),
+        operation,
+        touched,
+        status,
+    });
+    response
+}
+
+impl FromRequestParts<AppState> for Identity {
+    type Rejection = Problem;
+
+    /// Who calls: what admission found out.
+    async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, Problem> {
+        parts.extensions.get().cloned().ok_or_else(|| {
+            tracing::error!("a handler without admission");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the server failed; its log says why")
+        })
+    }
+}

@@ -1,0 +1,209 @@
+//! `tenant_from_identity`: the tenant is the key's, whatever a request says.
+
+use axum::http::Method;
+use orchestra_api::http::needs;
+use orchestra_api::identity::Need;
+use serde_json::{Value, json};
+
+use super::{Api, send};
+
+const ALL: &str = "read,write,admin";
+const SECRET: &str = "the vault opens with 7714";
+
+/// Names under which a tenant could be smuggled in, and what would name the other one, or all of them.
+const NAMES: [&str; 5] = ["tenant", "tenant_id", "scope.tenant", "Tenant", "scope[tenant]"];
+const VALUES: [&str; 4] = ["victim", "*", "", "victim/../acme"];
+
+/// What the victim has, and what the attacker tries to get at.
+struct Victim {
+    memory: String,
+    entry: String,
+}
+
+async fn settle(api: &Api, key: &str) -> Victim {
+    let body = json!({"text": SECRET, "scope": {"user": "ann", "agent": "bot", "session": "s1"}, "metadata": {"tenant": "acme"}});
+    let bearer = format!("Bearer {key}");
+    let headers = [("authorization", bearer.as_str()), ("idempotency-key", "shared-key")];
+    let answer = send(&api.router, Method::POST, "/v1/memories", &headers, body.to_string()).await;
+    let memory = answer.ok(201)["id"].as_str().unwrap().to_owned();
+    let turn = json!({"scope": {"user": "ann", "agent": "bot"}, "messages": [{"text": SECRET, "role": "user"}]});
+    api.post(key, "/v1/sessions/s1/messages", turn).await.ok(201);
+    let entry = json!({"prompt": "how does the vault open?", "response": SECRET, "scope": {"user": "ann"},
+        "depends_on": [memory], "tags": ["vault"]});
+    let entry = api.post(key, "/v1/cache/entries", entry).await.ok(201)["id"].as_str().unwrap().to_owned();
+    Victim { memory, entry }
+}
+
+/// What the victim sees of its own: the control of every refusal.
+async fn stands(api: &Api, key: &str, victim: &Victim) {
+    let of_ann = json!({"query": "how does the vault open?", "scope": {"user": "ann"}});
+    let found = api.post(key, "/v1/memories/search", of_ann).await.ok(200);
+    assert!(found.to_string().contains(SECRET), "{found:#}");
+    let asked = json!({"prompt": "how does the vault open?", "scope": {"user": "ann"}});
+    assert_eq!(api.post(key, "/v1/cache/lookup", asked).await.ok(200)["response"], SECRET);
+    assert_eq!(api.get(key, &format!("/v1/memories/{}", victim.memory)).await.ok(200)["version"], 1);
+    let turns = api.get(key, "/v1/sessions/s1/messages?user=ann&agent=bot").await.ok(200);
+    assert_eq!(turns["messages"].as_array().unwrap().len(), 1);
+    assert_eq!(api.get(key, "/v1/stats").await.ok(200)["store"]["memories"], 2);
+}
+
+/// A body that the route accepts and that asks for as much as it can.
+fn body(method: &Method, pattern: &str, victim: &Victim) -> Value {
+    match (method.as_str(), pattern) {
+        ("POST", "/v1/memories") => json!({"text": "mine", "evidence": [], "metadata": {"tenant": "victim"}}),
+        ("POST", "/v1/memories/search") => {
+            json!({"query": "how does the vault open?", "limit": 100, "also": [{"user": "ann"}]})
+        }
+        ("POST", "/v1/memories/forget") => json!({"ids": [victim.memory]}),
+        ("PATCH", _) => json!({"text": "changed"}),
+        ("POST", "/v1/sessions/{id}/messages") => json!({"messages": [{"text": "mine"}]}),
+        ("POST", "/v1/cache/lookup") => {
+            json!({"prompt": "how does the vault open?", "threshold": -1.0, "policy": "threshold"})
+        }
+        ("POST", "/v1/cache/entries") => {
+            json!({"prompt": "p", "response": "mine", "depends_on": [victim.memory], "tags": ["vault"]})
+        }
+        ("POST", "/v1/cache/invalidate") => json!({"entry": victim.entry}),
+        _ => Value::Null,
+    }
+}
+
+fn path(pattern: &str, victim: &Victim) -> String {
+    let id = if pattern.contains("sessions") { "s1" } else { &victim.memory };
+    pattern.replace("{id}", id)
+}
+
+#[tokio::test]
+async fn tenant_from_identity() {
+    let (api, [attacker, owner]) = Api::new([("acme", ALL), ("victim", ALL)]).await;
+    let victim = settle(&api, &owner).await;
+    stands(&api, &owner, &victim).await;
+    let (mut refused, mut confined) = (0, 0);
+    let bearer = format!("Bearer {attacker}");
+    for (method, pattern, need) in needs() {
+        if need == Need::Nothing {
+            continue;
+        }
+        let plain = path(pattern, &victim);
+        let plain_body = body(&method, pattern, &victim);
+        let mut attempts: Vec<(String, Vec<(&str, String)>, Value)> = vec![(plain.clone(), vec![], plain_body.clone())];
+        for value in VALUES {
+            let encoded = value.replace('*', "%2A").replace('/', "%2F");
+            for name in NAMES {
+                attempts.push((
+                    format!("{plain}?{}={encoded}", name.replace('[', "%5B").replace(']', "%5D")),
+                    vec![],
+                    plain_body.clone(),
+                ));
+                if let Value::Object(fields) = &plain_body {
+                    let mut at_top = fields.clone();
+                    at_top.insert(name.into(), value.into());
+                    attempts.push((plain.clone(), vec![], at_top.into()));
+                    let mut in_scope = fields.clone();
+                    in_scope.insert("scope".into(), json!({"user": "ann", name: value}));
+                    attempts.push((plain.clone(), vec![], in_scope.into()));
+                }
+            }
+            for name in
+                ["x-tenant", "x-tenant-id", "x-orchestra-tenant", "tenant", "x-scope", "x-forwarded-user", "forwarded"]
+            {
+                attempts.push((plain.clone(), vec![(name, value.to_owned())], plain_body.clone()));
+            }
+        }
+        for parts in [
+            "user=ann",
+            "user=ann&agent=bot",
+            "user=ann&agent=bot&session=s1",
+            "user=%2A",
+            "user=victim%2Fann",
+            "cursor=0",
+            "cursor=18446744073709551615",
+        ] {
+            attempts.push((format!("{plain}?{parts}"), vec![], plain_body.clone()));
+        }
+        if method == Method::POST {
+            // The victim's own idempotency key, which must not replay the victim's receipt.
+            attempts.push((plain.clone(), vec![("idempotency-key", "shared-key".into())], plain_body.clone()));
+        }
+        for (uri, headers, sent) in attempts {
+            let mut all: Vec<(&str, &str)> = vec![("authorization", &bearer)];
+            all.extend(headers.iter().map(|(name, value)| (*name, value.as_str())));
+            let text = if sent.is_null() { String::new() } else { sent.to_string() };
+            let answer = send(&api.router, method.clone(), &uri, &all, text).await;
+            let said = answer.body.to_string();
+            let shown = || format!("{method} {uri} {headers:?} {sent}: {} {said}", answer.status);
+            assert!(!said.contains("7714"), "the victim's text: {}", shown());
+            assert!(answer.status < 500 && answer.status != 401 && answer.status != 403, "{}", shown());
+            assert!(answer.body["replayed"] != json!(true), "the victim's receipt: {}", shown());
+            assert!(answer.body["removed"].as_u64().unwrap_or(0) == 0, "the victim's entry: {}", shown());
+            assert!(answer.body["forgotten"].as_array().is_none_or(Vec::is_empty), "the victim's memory: {}", shown());
+            assert!(answer.body["memory"].is_null(), "changed the victim's memory: {}", shown());
+            // A POST has its arguments in its body and looks at no query.
+            let names_tenant = if method == Method::POST {
+                sent.get("tenant").is_some() || sent["scope"].get("tenant").is_some()
+            } else {
+                uri.contains("?tenant=") || sent.get("tenant").is_some()
+            };
+            if names_tenant {
+                assert_eq!((answer.status, &answer.body["code"]), (400, &json!("tenant_from_identity")), "{}", shown());
+            }
+            if answer.status < 300 {
+                confined += 1
+            } else {
+                refused += 1
+            }
+            // What was written is the attacker's own; it goes, so that the next attempt begins with nothing to find.
+            if method == Method::POST && ["/v1/memories", "/v1/sessions/{id}/messages"].contains(&pattern) {
+                api.post(&attacker, "/v1/memories/forget", json!({"all": true})).await.ok(200);
+            }
+        }
+    }
+    assert!(refused > 300 && confined > 100, "one-sided: {refused} refused, {confined} confined");
+    stands(&api, &owner, &victim).await;
+}
+
+#[tokio::test]
+async fn nothing_that_selects_many_reaches_another_tenant() {
+    let (api, [attacker, owner]) = Api::new([("acme", ALL), ("victim", ALL)]).await;
+    let victim = settle(&api, &owner).await;
+    let mine =
+        api.post(&attacker, "/v1/memories", json!({"text": "mine alone", "scope": {"user": "ann"}})).await.ok(201);
+    for filter in [
+        json!({"metadata.tenant": "acme"}),
+        json!({"tenant": "victim"}),
+        json!({"scope.tenant": "victim"}),
+        json!({"kind": {"exists": true}}),
+        json!({"or": [{"kind": "message"}, {"kind": "episodic"}]}),
+        json!({"not": {"tenant": "acme"}}),
+    ] {
+        let uri = format!("/v1/memories?filter={}", orchestra_api::client::encode(&filter.to_string()));
+        let listed = api.get(&attacker, &uri).await;
+        assert!(!listed.body.to_string().contains("7714") && listed.status < 500, "{filter}: {:#}", listed.body);
+        let asked = json!({"query": SECRET, "filter": filter, "limit": 100});
+        let found = api.post(&attacker, "/v1/memories/search", asked).await;
+        assert!(!found.body.to_string().contains("vault"), "{filter}: {:#}", found.body);
+    }
+    let everything = api.get(&attacker, "/v1/memories").await.ok(200);
+    assert_eq!(everything["memories"].as_array().unwrap().len(), 1, "its own is found: {everything:#}");
+    for selection in [json!({"tag": "vault"}), json!({"memories": [victim.memory]}), json!({"all": true})] {
+        assert_eq!(api.post(&attacker, "/v1/cache/invalidate", selection).await.ok(200)["removed"], 0);
+    }
+    let forgotten = api.post(&attacker, "/v1/memories/forget", json!({"all": true})).await.ok(200);
+    assert_eq!(forgotten["forgotten"], json!([mine["id"]]));
+    // An answer that rests on a memory of another tenant does not go with that memory, and says nothing about it.
+    let leech = json!({"prompt": "leech", "response": "r", "depends_on": [victim.memory]});
+    api.post(&attacker, "/v1/cache/entries", leech).await;
+    stands(&api, &owner, &victim).await;
+    let emptied = api.post(&owner, "/v1/memories/forget", json!({"all": true})).await.ok(200);
+    assert_eq!(emptied["forgotten"].as_array().unwrap().len(), 2, "the owner reaches all of its own");
+}
+
+#[tokio::test]
+async fn the_settings_tenant_is_nobodys_who_shows_a_key() {
+    let (api, [key]) = Api::with([("acme", ALL)], |settings| settings.tenant = "house".into()).await;
+    assert_eq!(api.get(&key, "/v1/stats").await.ok(200)["tenant"], "acme");
+    let (open, []) = Api::with([], |settings| settings.tenant = "house".into()).await;
+    assert_eq!(open.get("", "/v1/stats").await.ok(200)["tenant"], "house");
+    // A key where none is asked for is not looked at: it opens nothing that was closed.
+    assert_eq!(open.get(&key, "/v1/stats").await.ok(200)["tenant"], "house");
+}

@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
+mod audit;
+mod browser;
 mod keys;
+mod limits;
+mod server;
 mod tenant;
 
 use std::path::{Path, PathBuf};

@@ -344,6 +344,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_key_goes_to_the_server_and_nowhere_else() {
+        let serve = async |router: Router| {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            (url, tokio::spawn(async move { axum::serve(listener, router).await }))
+        };
+        let shown = |headers: HeaderMap| async move {
+            let key = headers.get(header::AUTHORIZATION).map(|key| key.to_str().unwrap().to_owned());
+            axum::Json(key)
+        };
+        let (elsewhere, other) = serve(Router::new().route("/seen", get(shown))).await;
+        let redirect = axum::response::Redirect::temporary(&format!("{elsewhere}/seen"));
+        let here = Router::new().route("/here", get(shown)).route("/away", get(|| async { redirect }));
+        let (url, server) = serve(here).await;
+        let client = Client::remote(&url).unwrap().with_key(&"om_key".into()).unwrap();
+        assert_eq!(client.get("/here").await.unwrap(), "Bearer om_key");
+        assert_eq!(client.get("/away").await.unwrap(), Value::Null, "another server does not get to see it");
+        assert!(!format!("{client:?}").contains("om_key"), "{client:?}");
+        server.abort();
+        other.abort();
+    }
+
+    #[tokio::test]
     async fn nobody_there_is_a_problem_that_may_pass() {
         let problem = Client::remote("http://127.0.0.1:1").unwrap().get("/healthz").await.unwrap_err();
         assert_eq!((problem.status, &*problem.code), (0, Problem::UNREACHABLE));

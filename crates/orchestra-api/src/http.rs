@@ -31,12 +31,10 @@ mod search;
 mod sessions;
 mod wire;
 
-use axum::Router;
-use axum::extract::Extension;
 use axum::http::{Method, StatusCode};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
+use axum::{Extension, Router};
 use tower::util::option_layer;
-use tower_http::compression::CompressionLayer;
 
 pub(crate) use json::read_body;
 pub(crate) use request::is_this_machine;
@@ -64,7 +62,7 @@ fn around(routes: Router<AppState>, state: &AppState) -> Router {
         .layer(from_fn_with_state(state.clone(), request::for_this_host))
         .layer(from_fn(metrics::measured))
         .layer(from_fn(request::traced))
-        .layer(CompressionLayer::new())
+        .layer(browser::compression())
         .layer(option_layer(cors))
         .layer(map_response(browser::secured))
         .with_state(state.clone())
@@ -93,31 +91,29 @@ pub fn needs() -> Vec<(Method, &'static str, Need)> {
 }
 
 /// Every route, with what it needs and its name in the audit log.
-#[rustfmt::skip]
 fn table() -> Vec<Route> {
     const READ: Need = Need::Permission(Permission::Read);
     const WRITE: Need = Need::Permission(Permission::Write);
-    let (get, post, patch, delete) = (|| Method::GET, || Method::POST, || Method::PATCH, || Method::DELETE);
     vec![
-        Route::new(post(), "/v1/memories", WRITE, "memories.add", memories::add),
-        Route::new(get(), "/v1/memories", READ, "memories.list", memories::list),
-        Route::new(post(), "/v1/memories/search", READ, "memories.search", search::search),
-        Route::new(post(), "/v1/memories/forget", WRITE, "memories.forget", memories::forget),
-        Route::new(get(), "/v1/memories/{id}", READ, "memories.get", memories::get),
-        Route::new(patch(), "/v1/memories/{id}", WRITE, "memories.update", memories::update),
-        Route::new(delete(), "/v1/memories/{id}", WRITE, "memories.delete", memories::delete),
-        Route::new(get(), "/v1/memories/{id}/history", READ, "memories.history", memories::history),
-        Route::new(post(), "/v1/sessions/{id}/messages", WRITE, "messages.add", sessions::add),
-        Route::new(get(), "/v1/sessions/{id}/messages", READ, "messages.list", sessions::list),
-        Route::new(delete(), "/v1/sessions/{id}/messages", WRITE, "messages.delete", sessions::delete),
-        Route::new(post(), "/v1/cache/lookup", READ, "cache.lookup", cache::lookup),
-        Route::new(post(), "/v1/cache/entries", WRITE, "cache.store", cache::store),
-        Route::new(post(), "/v1/cache/invalidate", WRITE, "cache.invalidate", cache::invalidate),
-        Route::new(get(), "/v1/stats", READ, "stats", operations::stats),
-        Route::new(get(), "/v1/identity", Need::Identity, "identity", operations::identity),
-        Route::new(get(), "/healthz", Need::Nothing, "healthz", operations::healthz),
-        Route::new(get(), "/readyz", Need::Nothing, "readyz", operations::readyz),
-        Route::new(get(), "/metrics", Need::NothingOnLoopback(Permission::Read), "metrics", operations::metrics),
+        Route::new(Method::POST, "/v1/memories", WRITE, "memories.add", memories::add),
+        Route::new(Method::GET, "/v1/memories", READ, "memories.list", memories::list),
+        Route::new(Method::POST, "/v1/memories/search", READ, "memories.search", search::search),
+        Route::new(Method::POST, "/v1/memories/forget", WRITE, "memories.forget", memories::forget),
+        Route::new(Method::GET, "/v1/memories/{id}", READ, "memories.get", memories::get),
+        Route::new(Method::PATCH, "/v1/memories/{id}", WRITE, "memories.update", memories::update),
+        Route::new(Method::DELETE, "/v1/memories/{id}", WRITE, "memories.delete", memories::delete),
+        Route::new(Method::GET, "/v1/memories/{id}/history", READ, "memories.history", memories::history),
+        Route::new(Method::POST, "/v1/sessions/{id}/messages", WRITE, "messages.add", sessions::add),
+        Route::new(Method::GET, "/v1/sessions/{id}/messages", READ, "messages.list", sessions::list),
+        Route::new(Method::DELETE, "/v1/sessions/{id}/messages", WRITE, "messages.delete", sessions::delete),
+        Route::new(Method::POST, "/v1/cache/lookup", READ, "cache.lookup", cache::lookup),
+        Route::new(Method::POST, "/v1/cache/entries", WRITE, "cache.store", cache::store),
+        Route::new(Method::POST, "/v1/cache/invalidate", WRITE, "cache.invalidate", cache::invalidate),
+        Route::new(Method::GET, "/v1/stats", READ, "stats", operations::stats),
+        Route::new(Method::GET, "/v1/identity", Need::Identity, "identity", operations::identity),
+        Route::new(Method::GET, "/healthz", Need::Nothing, "healthz", operations::healthz),
+        Route::new(Method::GET, "/readyz", Need::Nothing, "readyz", operations::readyz),
+        Route::new(Method::GET, "/metrics", Need::NothingOnLoopback(Permission::Read), "metrics", operations::metrics),
     ]
 }
 
@@ -126,7 +122,7 @@ async fn no_such_route(uri: axum::http::Uri) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "no_such_route", format!("there is no route {path}"))
 }
 
-async fn no_such_method(method: axum::http::Method) -> Problem {
+async fn no_such_method(method: Method) -> Problem {
     let detail = format!("this route does not answer {method}; the Allow header says what it answers");
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }

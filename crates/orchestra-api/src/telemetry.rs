@@ -1,6 +1,7 @@
 //! The log: what is logged, in which form, to stderr.
 //!
-//! Spans: `http_request` with `method`, `path` (the route's pattern), `request_id`. The event `request answered` ends it
+//! Spans: `http_request` with `method`, `path` (the route's pattern), `request_id`, and `tenant` and `key` (its prefix)
+//! once the caller is known. Events with the target `audit` tell of writes and deletions. The event `request answered` ends it
 //! with `status` and `duration_ms`. What memories, prompts and answers say is not logged, and no vector is.
 
 use std::io::IsTerminal;

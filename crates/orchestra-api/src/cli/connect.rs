@@ -7,7 +7,7 @@ use super::Globals;
 use super::failure::{Failure, Outcome};
 use crate::client::Client;
 use crate::config::{ServerArgs, Settings};
-use crate::http::router_for_owner;
+use crate::http::{is_this_machine, router_for_owner};
 use crate::serve::ServerFile;
 use crate::state::AppState;
 
@@ -85,12 +85,22 @@ impl Session {
 async fn remote(url: &str, globals: &Globals) -> Outcome<Session> {
     let mut client = Client::remote(url)?;
     if let Some(key) = std::env::var(API_KEY).ok().filter(|key| !key.trim().is_empty()) {
+        if !is_private(url) {
+            tracing::warn!(url, "the API key is sent in the clear; use https");
+        }
         client = client.with_key(&key.trim().into())?;
     }
     // A server knows whom we speak for, whatever we were told.
     let identity = client.get("/v1/identity").await?;
     let tenant = identity["tenant"].as_str().unwrap_or(&globals.tenant).to_owned();
     Ok(Session { client, state: None, tenant })
+}
+
+/// Whether nobody on the way reads what is sent to this URL.
+fn is_private(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else { return true };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    is_this_machine(authority.rsplit('@').next().unwrap_or_default())
 }
 
 /// The URL of the server that announced itself in `file`, if it lives.
@@ -115,4 +125,25 @@ pub fn settings(globals: &Globals) -> Outcome<Settings> {
     }
     Settings::from_args(&args)
         .map_err(|error| Failure::mistake(error.to_string(), "`orchestra serve --help` lists every setting"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_goes_in_the_clear_to_this_machine_only() {
+        for url in ["https://memory.example", "http://localhost:7070", "http://127.0.0.1:7070/", "http://[::1]:80"] {
+            assert!(is_private(url), "{url}");
+        }
+        for url in [
+            "http://memory.example",
+            "http://10.0.0.7:7070",
+            "http://localhost.example",
+            "http://127.evil.example",
+            "http://localhost@evil.example",
+        ] {
+            assert!(!is_private(url), "{url}");
+        }
+    }
 }

@@ -64,7 +64,7 @@ impl Route {
 
 /// Lets a request through when its caller may make it: finds out who it is, compares what they may do, and takes a token
 /// out of their tenant's bucket. The handler finds the [`Identity`] beside the request, and no key in it.
-async fn admit(State((state, need)): State<(AppState, Need)>, mut request: Request, next: Next) -> Response {
+pub async fn admit(State((state, need)): State<(AppState, Need)>, mut request: Request, next: Next) -> Response {
     let gate = state.gate();
     // Only a caller in this process can have put it there: nothing that comes over the network becomes an extension.
     let in_process = request.extensions().get::<Identity>().is_some();

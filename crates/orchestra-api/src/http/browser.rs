@@ -2,6 +2,9 @@
 
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::response::Response;
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{And, DefaultPredicate, Predicate as _, SizeAbove};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::request::{REQUEST_ID, WRITER};
@@ -26,6 +29,15 @@ pub fn cors(origins: &[String]) -> Option<CorsLayer> {
         ])
         .expose_headers([header::ETAG, header::LOCATION, header::RETRY_AFTER, REQUEST_ID]);
     Some(cors)
+}
+
+/// The least that is compressed: smaller answers fit one packet as they are.
+const COMPRESSED_FROM_BYTES: u16 = 1024;
+
+/// Compresses answers for who asks for it, quickly rather than well: it is to save the time that the network takes.
+pub fn compression() -> CompressionLayer<And<DefaultPredicate, SizeAbove>> {
+    let worth_it = DefaultPredicate::new().and(SizeAbove::new(COMPRESSED_FROM_BYTES));
+    CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(worth_it)
 }
 
 /// An answer is no page, belongs in no frame, and is kept by nobody on the way. What the route says itself stands.

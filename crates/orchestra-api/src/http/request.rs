@@ -93,6 +93,7 @@ pub async fn for_this_host(State(state): State<AppState>, request: Request, next
     }
 }
 
+/// Whether a host, with or without a port, is a name or an address of this machine.
 pub(crate) fn is_this_machine(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),

@@ -1,6 +1,8 @@
 //! What is written down about writes and deletions.
 
 use axum::http::Method;
+use orchestra_api::http::needs;
+use orchestra_api::identity::{Need, Permission};
 use serde_json::{Value, json};
 
 use super::{Api, prefix, send};
@@ -64,6 +66,23 @@ async fn every_write_and_deletion_leaves_a_line() {
         use std::os::unix::fs::PermissionsExt as _;
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     }
+}
+
+#[tokio::test]
+async fn no_route_that_writes_is_without_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.jsonl");
+    let (api, [key]) =
+        Api::with([("acme", "read,write")], |settings| settings.identity.audit_file = Some(file.clone())).await;
+    let (mut written, mut operations) = (0, std::collections::BTreeSet::new());
+    for (method, pattern, need) in needs() {
+        api.call(&key, method, &pattern.replace("{id}", "0190f3c2-7b1e-7c3a-9f00-3d5e8a1b2c4d"), json!({})).await;
+        written += usize::from(matches!(need, Need::Permission(Permission::Write | Permission::Admin)));
+        let told = lines(&std::fs::read_to_string(&file).unwrap());
+        assert_eq!(told.len(), written, "{pattern}");
+        operations.extend(told.last().map(|line| line["operation"].to_string()));
+    }
+    assert!(written >= 8 && operations.len() == written, "each has a name of its own: {operations:?}");
 }
 
 #[tokio::test]

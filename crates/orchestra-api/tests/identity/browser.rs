@@ -55,6 +55,9 @@ async fn answers_are_compressed_for_who_asks() {
     let (headers, status, packed) = get("gzip").await;
     assert_eq!((status, headers["content-encoding"].to_str().unwrap(), &packed[..2]), (200, "gzip", &[0x1f, 0x8b][..]));
     assert!(plain_headers.get("content-encoding").is_none() && packed.len() * 4 < plain.len());
+    let headers = [("authorization", bearer.as_str()), ("accept-encoding", "gzip")];
+    let small = send(&api.router, Method::GET, "/v1/identity", &headers, "").await;
+    assert_eq!(small.header("content-encoding"), None, "what fits a packet is sent as it is");
 }
 
 #[tokio::test]

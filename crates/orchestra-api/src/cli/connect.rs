@@ -52,7 +52,10 @@ pub async fn url(globals: &Globals) -> Outcome<Option<String>> {
 pub async fn open_folder(settings: &Settings) -> Outcome<Session> {
     let state = AppState::open(settings).await.map_err(|error| {
         let message = error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
-        Failure::ours(message, "name another folder with --data, or the server that has this one open with --url")
+        Failure::ours(
+            message,
+            "`orchestra serve` lets several programs share a folder: they find it. Or name another with --data",
+        )
     })?;
     Ok(Session {
         client: Client::local(router_for_owner(state.clone())),

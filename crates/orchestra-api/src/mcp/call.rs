@@ -111,11 +111,15 @@ fn path_part(name: &str, value: Option<Value>) -> Result<String, Problem> {
     }
 }
 
+/// The argument that is a header.
 fn header_value(name: &str, header: &str, value: &Value) -> Result<(String, String), Problem> {
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    match HeaderValue::from_str(&text) {
-        Ok(_) => Ok((header.to_owned(), text)),
-        Err(_) => Err(problem("invalid", name, &value.to_string(), "visible ASCII characters")),
+    let (text, allowed) = match name {
+        "expected_version" => (value.as_u64().map(|version| version.to_string()), "a version, such as 3"),
+        _ => (value.as_str().map(str::to_owned), "a text of visible ASCII characters"),
+    };
+    match text.filter(|text| HeaderValue::from_str(text).is_ok()) {
+        Some(text) => Ok((header.to_owned(), text)),
+        None => Err(problem("invalid", name, &value.to_string(), allowed)),
     }
 }
 

@@ -39,18 +39,12 @@ pub fn routes(client: Client) -> Router<AppState> {
         if request.extensions().get::<Identity>().is_none() {
             state.gate().identify(request.headers(), Need::Identity)?;
         }
-        let head = request.headers().clone();
-        let uri = request.uri().clone();
-        let body = read_body(request, state.settings().limits.body_bytes).await?;
-        let mut request = Request::post(uri).body(Body::from(body)).map_err(|_| not_http())?;
-        *request.headers_mut() = head;
+        let (head, body) = request.into_parts();
+        let body = read_body(Request::from_parts(head.clone(), body), state.settings().limits.body_bytes).await?;
+        let request = Request::from_parts(head, Body::from(body));
         Ok::<Response, Problem>(service.handle(request).await.map(Body::new))
     };
     Router::new().route("/mcp", post(answer))
-}
-
-fn not_http() -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "invalid", "the request cannot be read")
 }
 
 /// Refuses the page of another site. A browser names the site in every request; other clients name none. A page whose

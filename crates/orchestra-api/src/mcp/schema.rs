@@ -44,7 +44,7 @@ pub fn id(description: &str) -> Value {
 }
 
 pub fn time(description: &str) -> Value {
-    json!({"type": "string", "format": "date-time", "description": format!("{description} RFC 3339, such as 2025-06-01T01:00:00Z.")})
+    json!({"type": "string", "format": "date-time", "description": format!("{description} RFC 3339.")})
 }
 
 pub fn scope() -> Value {

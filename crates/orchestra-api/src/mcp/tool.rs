@@ -42,8 +42,10 @@ enum Effect {
     Adds,
     /// Adds, and the same call again changes nothing more.
     Sets,
-    /// As `Sets`, and what was there is hidden or gone.
-    Replaces,
+    /// What was there is in the history.
+    Changes,
+    /// What was there is gone.
+    Removes,
 }
 
 impl Tool {
@@ -51,8 +53,8 @@ impl Tool {
     pub fn listed(&self) -> Listed {
         let annotations = ToolAnnotations::with_title(self.title)
             .read_only(self.effect == Effect::Reads)
-            .destructive(self.effect == Effect::Replaces)
-            .idempotent(self.effect != Effect::Adds)
+            .destructive(matches!(self.effect, Effect::Changes | Effect::Removes))
+            .idempotent(matches!(self.effect, Effect::Reads | Effect::Sets | Effect::Removes))
             .open_world(false);
         let takes = Arc::new(schema::arguments(&self.arguments, self.required));
         let gives = Arc::new(schema::into_map(self.gives.clone()));
@@ -210,7 +212,7 @@ fn update() -> Tool {
         title: "Correct a memory",
         description: "Change a memory; the former version stays in its history, and cached answers that used it go. Use \
                       it when something turned out otherwise; when it was true and is no more, set valid_to.",
-        effect: Effect::Replaces,
+        effect: Effect::Changes,
         arguments: schema::into_map(json!({
             "id": id("The memory's id."),
             "scope": schema::scope(),
@@ -234,7 +236,7 @@ fn forget() -> Tool {
         title: "Forget for good",
         description: "Remove memories, their history and what was derived from them, for good. Only when the user asks \
                       for it. Exactly one of ids, filter and all selects them; try with dry_run first.",
-        effect: Effect::Replaces,
+        effect: Effect::Removes,
         arguments: schema::into_map(json!({
             "scope": schema::scope(),
             "ids": list(id("A memory.")),
@@ -352,7 +354,7 @@ fn cache_lookup() -> Tool {
             "tools": list(json!({"type": "object"})),
             "response_format": {"type": "object", "description": "The format it is asked for."},
             "parameters": {"type": "object", "description": "Its parameters."},
-            "threshold": {"type": "number", "minimum": 0, "maximum": 1, "description": "The least similarity of a hit."},
+            "threshold": {"type": "number", "minimum": -1, "maximum": 1, "description": "The least similarity of a hit."},
             "policy": {"type": "string", "enum": ["threshold", "guarded"], "description": "What is checked beside the threshold. Default: guarded."},
         })),
         required: &["prompt"],

@@ -1,13 +1,17 @@
 //! The route `/mcp`: what reaches it, and what does not.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::http::{HeaderMap, Method};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use orchestra_api::client::Client;
-use orchestra_api::config::Settings;
+use orchestra_api::config::{EmbedderSettings, Settings};
 use orchestra_api::mcp::endpoint;
 use orchestra_api::state::AppState;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::Api;
 
@@ -132,4 +136,46 @@ async fn a_tool_calls_with_the_credentials_of_its_request() {
     let seen = serde_json::from_str::<Value>(&body).unwrap()["result"]["structuredContent"].clone();
     let expected = json!({"key": "Bearer om_1", "id": "r1", "writer": "mcp", "cookie": null, "store": {}, "cache": {}});
     assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn a_write_that_had_begun_is_done_though_its_client_went_away() {
+    // An embedder that says when it is asked, and answers when it is told to.
+    let (asked, told) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let gates = (asked.clone(), told.clone());
+    let embeddings = move || {
+        let (asked, told) = gates.clone();
+        async move {
+            asked.notify_one();
+            told.notified().await;
+            Json(json!({"data": [{"index": 0, "embedding": [1.0, 0.0, 0.0]}]}))
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let embedder = axum::serve(listener, Router::new().route("/v1/embeddings", post(embeddings)));
+    tokio::spawn(async move { embedder.await });
+    let api = Arc::new(
+        Api::with(|settings| {
+            let model = "test".to_owned();
+            settings.embedder =
+                EmbedderSettings::OpenAi { base_url, model, dimensions: 3, send_dimensions: false, api_key: None };
+        })
+        .await,
+    );
+    let caller = api.clone();
+    let call = tokio::spawn(async move { caller.remember("Ann prefers the window seat").await });
+    tokio::time::timeout(DEADLINE, asked.notified()).await.unwrap();
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
+    assert_eq!(memories(&api).await, 0, "it is not there yet, and other calls are answered");
+    told.notify_one();
+    tokio::time::timeout(DEADLINE, async { while memories(&api).await == 0 {} }).await.unwrap();
+}
+
+/// How long something may take that is waited for.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+async fn memories(api: &Api) -> u64 {
+    api.ok("stats", json!({})).await["store"]["memories"].as_u64().unwrap()
 }

@@ -16,6 +16,16 @@ use super::process::Server;
 /// How long an answer may take, and the process to end.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// A command in an environment without settings but one: minilm-int8 is there on some machines only.
+fn bare(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ORCHESTRA_")) {
+        command.env_remove(name);
+    }
+    command.env("ORCHESTRA_CACHE_EMBEDDER", "static-256");
+    command
+}
+
 /// The process, as a client holds it. It is killed when this is dropped.
 struct Mcp {
     child: Child,
@@ -25,14 +35,14 @@ struct Mcp {
 }
 
 impl Mcp {
-    /// Starts it on `data`, in an environment without settings but these.
+    /// Starts it on `data` with these settings.
     fn start(data: &Path, settings: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_orchestra"));
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ORCHESTRA_")) {
-            command.env_remove(name);
-        }
-        command.args(["mcp", "--data"]).arg(data).env("ORCHESTRA_CACHE_EMBEDDER", "static-256");
-        command.envs(settings.iter().copied());
+        let mut command = bare(env!("CARGO_BIN_EXE_orchestra"));
+        command.args(["mcp", "--data"]).arg(data).envs(settings.iter().copied());
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (line, lines) = channel();
         let output = BufReader::new(child.stdout.take().unwrap());
@@ -48,13 +58,16 @@ impl Mcp {
 
     /// Starts it and shakes hands.
     fn begun(data: &Path, settings: &[(&str, &str)]) -> Self {
-        let mut mcp = Self::start(data, settings);
+        Self::start(data, settings).shaken()
+    }
+
+    fn shaken(mut self) -> Self {
         let client = json!({"name": "test", "version": "1"});
         let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client});
-        mcp.send(json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}));
-        assert_eq!(mcp.answer(0)["result"]["protocolVersion"], "2025-11-25");
-        mcp.send(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
-        mcp
+        self.send(json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}));
+        assert_eq!(self.answer(0)["result"]["protocolVersion"], "2025-11-25");
+        self.send(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+        self
     }
 
     fn send(&mut self, message: Value) {
@@ -182,4 +195,46 @@ fn a_folder_that_cannot_be_opened_is_said_on_the_standard_error() {
     let (status, rest, said) = Mcp::start(folder.path(), &[]).end();
     assert_eq!((status.code(), rest.len()), (Some(2), 0), "{said}");
     assert!(said.contains("is in use by process") && said.contains("next:  "), "{said}");
+}
+
+/// Runs `orchestra mcp install --json` in `folder`.
+fn install(folder: &Path, arguments: &[&str]) -> std::process::Output {
+    let mut command = bare(env!("CARGO_BIN_EXE_orchestra"));
+    command.current_dir(folder).args(["mcp", "install", "--json"]).args(arguments).output().unwrap()
+}
+
+#[test]
+fn what_install_prints_starts_the_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = install(folder.path(), &["--client", "cursor", "--data", "data", "--tenant", "acme"]);
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(printed[0]["file"], "~/.cursor/mcp.json");
+    let snippet: Value = serde_json::from_str(printed[0]["snippet"].as_str().unwrap()).unwrap();
+    let server = &snippet["mcpServers"]["orchestra"];
+    // A client starts it somewhere else, and not by a path of ours.
+    let mut command = bare(server["command"].as_str().unwrap());
+    command.current_dir("/").args(server["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap()));
+    let mut mcp = Mcp::spawn(command).shaken();
+    mcp.call(1, "stats", json!({}));
+    assert_eq!(mcp.answer(1)["result"]["structuredContent"]["tenant"], "acme");
+    assert!(folder.path().join("data/memory.db").exists());
+}
+
+#[tokio::test]
+async fn install_names_the_server_that_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().display().to_string();
+    let url = |output: std::process::Output| -> String {
+        let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let snippet: Value = serde_json::from_str(printed[0]["snippet"].as_str().unwrap()).unwrap();
+        snippet["servers"]["orchestra"]["url"].as_str().unwrap().to_owned()
+    };
+    let arguments = ["--client", "vscode", "--http", "--data", &data];
+    assert_eq!(url(install(folder.path(), &arguments)), "http://127.0.0.1:7070/mcp");
+    let server = Server::start(folder.path()).await;
+    assert_eq!(url(install(folder.path(), &arguments)), format!("http://{}/mcp", server.address));
+    let elsewhere = [&arguments[..], &["--url", "https://memory.example.com/"]].concat();
+    assert_eq!(url(install(folder.path(), &elsewhere)), "https://memory.example.com/mcp");
+    let refused = install(folder.path(), &["--client", "claude-desktop", "--http"]);
+    assert_eq!(refused.status.code(), Some(1));
 }

@@ -12,6 +12,8 @@ const WRITTEN_BY: &str = "mcp";
 /// The arguments that travel as headers.
 const IN_HEADERS: [(&str, &str); 2] = [("idempotency_key", "idempotency-key"), ("expected_version", "if-match")];
 
+/// What goes into a URL and not into a body is at most so long.
+const MAX_URL_BYTES: usize = 60_000;
 /// The members of a scope. The interface refuses the last, and says why.
 const SCOPE: [&str; 4] = ["user", "agent", "session", "tenant"];
 
@@ -64,7 +66,16 @@ fn request(tool: &Tool, mut arguments: Map<String, Value>) -> Result<Request, Pr
     } else {
         Some(Value::Object(arguments))
     };
-    Ok(Request { method: method.clone(), target: query.as_str().to_owned(), body, headers })
+    let target = query.as_str().to_owned();
+    if target.len() > MAX_URL_BYTES {
+        let (given, allowed) = (format!("{} bytes in a URL", target.len()), format!("at most {MAX_URL_BYTES}"));
+        return Err(Problem {
+            status: 413,
+            title: "Payload Too Large".into(),
+            ..problem("too_large", "arguments", &given, &allowed)
+        });
+    }
+    Ok(Request { method: method.clone(), target, body, headers })
 }
 
 /// Refuses an argument that the tool does not have. A tenant goes on: the interface says why there is none.

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
+mod any_arguments;
 mod endpoint;
 mod fence;
 #[path = "../it/process.rs"]

@@ -166,6 +166,22 @@ async fn a_refusal_names_the_argument() {
 }
 
 #[tokio::test]
+async fn arguments_of_any_length_are_answered() {
+    let api = Api::new().await;
+    let long = "ä".repeat(30_000);
+    for (name, arguments) in [
+        ("list", json!({"filter": {"actor": long}})),
+        ("session_read", json!({"session": long})),
+        ("session_append", json!({"session": long, "messages": [{"text": "t"}]})),
+        ("get", json!({"id": NOBODY, "scope": {"user": long}})),
+    ] {
+        let refused = api.refused(name, arguments).await;
+        assert!(refused.starts_with("too_large [arguments]"), "{name}: {refused}");
+    }
+    assert!(api.refused("remember", json!({"text": "a".repeat(70_000)})).await.starts_with("too_large [text]"));
+}
+
+#[tokio::test]
 async fn unknown_arguments_are_refused() {
     let api = Api::new().await;
     for tool in api.names().await {

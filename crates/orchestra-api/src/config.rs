@@ -17,6 +17,7 @@ mod secret_manager;
 mod setting;
 mod values;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -166,14 +167,14 @@ impl Settings {
     /// [`Error::Invalid`], naming the setting as it was given, with the file's line where it is known; what was given, and
     /// what is allowed.
     pub fn from_args(args: &ServerArgs) -> Result<Self> {
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let program = std::env::current_exe().ok();
         Self::from_args_and_environment(args, variable, program.as_deref())
     }
 
     fn from_args_and_environment(
         args: &ServerArgs,
-        variable: impl Fn(&str) -> Option<String>,
+        variable: impl Fn(&str) -> Option<OsString>,
         program: Option<&Path>,
     ) -> Result<Self> {
         let mut values = Values::read(args, &variable)?;
@@ -276,10 +277,11 @@ impl Settings {
         &self.values
     }
 
-    /// What is unwise, though it is allowed.
+    /// What is unwise, though it is allowed: about secrets, and variables of the sections that are no setting.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        self.values.warnings()
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        self.values.warnings().into_iter().chain(names.filter_map(|name| list::unknown_variable(&name))).collect()
     }
 
     /// The key of the embedding server, if it wants one.
@@ -325,7 +327,7 @@ impl Settings {
     }
 }
 
-fn default_data(variable: &impl Fn(&str) -> Option<String>) -> Result<PathBuf> {
+fn default_data(variable: &impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
     let base = match variable("XDG_DATA_HOME") {
         Some(base) => PathBuf::from(base),
         None => {
@@ -355,7 +357,7 @@ mod tests {
         let args = Command::try_parse_from([&["orchestra"], flags].concat()).unwrap().server;
         let variable = |name: &str| match name {
             "HOME" => Some("/home/ann".into()),
-            _ => variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()),
+            _ => variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value)),
         };
         Settings::from_args_and_environment(&args, variable, None)
     }
@@ -471,6 +473,8 @@ mod tests {
             ("ORCHESTRA_MEDIUM_TERM_PROVIDER", "alloydb"),
             ("ORCHESTRA_ALLOYDB_URL", "postgres://ann:s3cret@db:6543/memory"),
             ("ORCHESTRA_ALLOYDB_USER", "bob"),
+            ("ORCHESTRA_ALLOYDB_HIGH_AVAILABILITY", "true"),
+            ("ORCHESTRA_ALLOYDB_READ_HOSTS", "replica-1:5432, replica-2:5432"),
             ("ORCHESTRA_ALLOYDB_INDEX_KIND", "hnsw"),
             ("ORCHESTRA_ALLOYDB_SWEEP_EVERY_SECONDS", "0"),
         ];
@@ -482,6 +486,7 @@ mod tests {
         let database = settings.alloydb(8).await.unwrap();
         assert_eq!((&*database.host, database.port, &*database.user), ("db", 6543, "bob"));
         assert_eq!((database.vector_dim, database.index.kind.name(), database.sweep_every), (8, "hnsw", None));
+        assert_eq!((database.high_availability, database.read_hosts.len()), (true, 2));
         assert!(!format!("{settings:?}").contains("s3cret"));
     }
 

@@ -99,7 +99,8 @@ async fn check(args: &Check, screen: &Screen) -> Outcome {
         let file = settings.values().file().map_or("no file".into(), |file| file.display().to_string());
         screen.line(&format!("the settings are in order ({file})"))?;
         if !trials.is_empty() {
-            let columns = [Column::new("Part"), Column::new("Provider"), Column::new("State"), Column::new("").wraps()];
+            let columns =
+                [Column::new("Part"), Column::new("Provider"), Column::new("State"), Column::new("Detail").wraps()];
             screen.table(&columns, trials.iter().map(|trial| row(trial, screen)).collect())?;
         }
     }

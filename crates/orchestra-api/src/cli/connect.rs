@@ -124,7 +124,7 @@ pub fn settings(globals: &Globals) -> Outcome<Settings> {
         args = args.with("tenant", &globals.tenant);
     }
     if let Some(data) = &globals.data {
-        args = args.with("data", data.display().to_string());
+        args = args.with("data", data);
     }
     Settings::from_args(&args)
         .map_err(|error| Failure::mistake(error.to_string(), "`orchestra serve --help` lists every setting"))

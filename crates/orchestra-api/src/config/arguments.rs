@@ -17,13 +17,13 @@ pub struct ServerArgs {
     /// The configuration file.
     pub config: Option<PathBuf>,
     /// The flags by their settings' keys.
-    pub(super) flags: BTreeMap<&'static str, String>,
+    pub(super) flags: BTreeMap<&'static str, OsString>,
 }
 
 impl ServerArgs {
     /// The same with a flag more.
     #[must_use]
-    pub fn with(mut self, key: &'static str, value: impl Into<String>) -> Self {
+    pub fn with(mut self, key: &'static str, value: impl Into<OsString>) -> Self {
         self.flags.insert(key, value.into());
         self
     }
@@ -86,11 +86,7 @@ impl FromArgMatches for ServerArgs {
                 Kind::Path(_) => matches.get_one::<PathBuf>(setting.key).cloned().map(OsString::from),
                 _ => matches.get_one::<String>(setting.key).map(OsString::from),
             };
-            let text = given.map(OsString::into_string).transpose().map_err(|_| {
-                let message = format!("--{} is not text", setting.flag().unwrap_or_default());
-                clap::Error::raw(clap::error::ErrorKind::InvalidUtf8, message)
-            })?;
-            args.flags.extend(text.map(|text| (setting.key, text)));
+            args.flags.extend(given.map(|given| (setting.key, given)));
         }
         Ok(args)
     }

@@ -12,9 +12,6 @@ use super::list::{self, SETTINGS};
 use super::secret::Secret;
 use super::setting::{Kind, Setting, Value};
 
-/// How alike two names are, from 0 to 1, for one to be suggested in place of the other.
-const ALIKE: f64 = 0.6;
-
 /// Reads the file. A path in it that is relative is so to its folder.
 ///
 /// # Errors
@@ -158,11 +155,9 @@ impl Visitor<'_> for Key<'_, '_, '_> {
 /// What was probably meant.
 fn suggestion(prefix: &str, name: &str) -> String {
     let here = SETTINGS.iter().filter_map(|setting| setting.key.strip_prefix(prefix)?.split('.').next());
-    let likeness = |known: &str| strsim::normalized_damerau_levenshtein(known, name);
-    let nearest = here.map(|known| (likeness(known), known)).max_by(|one, other| one.0.total_cmp(&other.0));
     let elsewhere = || SETTINGS.iter().find(|setting| setting.key.rsplit('.').next() == Some(name));
-    match (nearest, elsewhere()) {
-        (Some((likeness, known)), _) if likeness >= ALIKE => format!("{prefix}{known}, which is the nearest"),
+    match (list::nearest(name, here), elsewhere()) {
+        (Some(known), _) => format!("{prefix}{known}, which is the nearest"),
         (_, Some(setting)) => format!("{}, which is the nearest", setting.key),
         _ => "what `orchestra config schema` lists".into(),
     }
@@ -307,6 +302,14 @@ alloydb:
         redis.url={"env":"REDIS"}
         tenant="007"
         "#);
+    }
+
+    #[test]
+    fn the_readmes_example_is_read() {
+        let readme = include_str!("../../../../README.md");
+        let example = readme.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+        let read = read(example).unwrap();
+        assert!(read.contains_key("redis.url") && read.contains_key("alloydb.host"), "{read:?}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The value of every setting, and where each comes from.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use super::arguments::ServerArgs;
 use super::file;
 use super::list::{self, SETTINGS};
 use super::secret::Secret;
-use super::setting::{Setting, Value};
+use super::setting::{Kind, Setting, Value};
 
 /// The value of every setting that has one.
 #[derive(Debug, Clone)]
@@ -57,7 +58,7 @@ impl Values {
     }
 
     /// The defaults, then the file, then the environment, then the flags. A variable that is empty is not set.
-    pub(super) fn read(args: &ServerArgs, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+    pub(super) fn read(args: &ServerArgs, variable: impl Fn(&str) -> Option<OsString>) -> Result<Self> {
         let mut values = Self::defaults();
         if let Some(path) = &args.config {
             values.file = Some(path.clone());
@@ -65,17 +66,21 @@ impl Values {
             values.values.extend(read.map(|(key, value)| (key, (value, Source::File))));
         }
         for setting in SETTINGS {
-            let flag = args.flags.get(setting.key).map(|text| (text.clone(), Source::Flag));
+            let flag = args.flags.get(setting.key).map(|given| (given.clone(), Source::Flag));
             let given = flag.or_else(|| Some((variable(&setting.variable())?, Source::Environment)));
-            let Some((text, source)) = given.filter(|(text, source)| *source == Source::Flag || !text.is_empty())
+            let Some((given, source)) = given.filter(|(given, source)| *source == Source::Flag || !given.is_empty())
             else {
                 continue;
             };
-            let value = setting.parse(&text).map_err(|allowed| {
-                let secret = matches!(setting.kind, super::setting::Kind::Secret);
-                let given = if secret { "what is none of them" } else { &text };
-                Error::invalid(place(setting, source), given, allowed)
-            })?;
+            let value = match (setting.kind, given.to_str()) {
+                // A path need not be text.
+                (Kind::Path(_), _) if !given.is_empty() => Ok(Value::Path(given.into())),
+                (_, Some(text)) => setting.parse(text).map_err(|allowed| {
+                    let given = if matches!(setting.kind, Kind::Secret) { "what is none of them" } else { text };
+                    Error::invalid(place(setting, source), given, allowed)
+                }),
+                (_, None) => Err(Error::invalid(place(setting, source), "what is no text", setting.allowed())),
+            }?;
             values.values.insert(setting.key, (value, source));
         }
         Ok(values)

@@ -1,7 +1,11 @@
 //! `orchestra config`.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use memory_testkit::services::{self, Service};
 use serde_json::Value;
 
@@ -130,6 +134,35 @@ fn providers_that_are_there_are_found() {
     let ran = orchestra.run(&["config", "check", "--connect", "--config", file.to_str().unwrap()]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(ran.out.contains("connected, and the index is there"), "{}", ran.out);
+}
+
+#[test]
+fn a_secret_is_read_out_of_a_stand_in_for_secret_manager() {
+    let Some(redis) = services::private(Service::Redis) else { return };
+    let orchestra = Orchestra::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let data = STANDARD.encode(redis.url());
+    let asked = std::thread::spawn(move || {
+        let mut connection = listener.accept().unwrap().0;
+        let mut request = BufReader::new(connection.try_clone().unwrap()).lines().map_while(Result::ok);
+        let asked: Vec<String> = request.by_ref().take_while(|line| !line.is_empty()).collect();
+        let body = format!("{{\"payload\": {{\"data\": \"{data}\"}}}}");
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n", body.len());
+        connection.write_all(format!("{head}connection: close\r\n\r\n{body}").as_bytes()).unwrap();
+        asked
+    });
+    let text = format!(
+        "secret_manager_url: {base}\nshort_term_provider: redis\nredis:\n  url: {{secret_manager: projects/p/secrets/redis-url/versions/3}}\n"
+    );
+    let file = file(&orchestra, &text);
+    let mut command = orchestra.command(&["config", "check", "--connect", "--config", file.to_str().unwrap()]);
+    let ran = super::support::ran(&command.env("GOOGLE_OAUTH_ACCESS_TOKEN", "token-1").output().unwrap());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(!ran.out.contains(&redis.url()), "{}", ran.out);
+    let asked = asked.join().unwrap();
+    assert_eq!(asked[0], "GET /v1/projects/p/secrets/redis-url/versions/3:access HTTP/1.1");
+    assert!(asked.iter().any(|line| line == "authorization: Bearer token-1"), "{asked:?}");
 }
 
 #[test]

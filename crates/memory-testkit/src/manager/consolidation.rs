@@ -454,3 +454,36 @@ fn sorted(ids: &[MemoryId]) -> Vec<MemoryId> {
     ids.sort_unstable();
     ids
 }
+
+#[cfg(test)]
+mod tests {
+    use memory_core::consolidation::{Near, Settings, plan};
+
+    use super::*;
+    use crate::labelled;
+
+    /// Of the labelled pairs as facts of one user, with vectors that are as near as can be.
+    #[test]
+    fn labelled_pairs_that_differ_are_not_merged() {
+        let now = TestClock::new().now();
+        let scope = make::user("acme", "ann");
+        let fact = |text: &str| {
+            let mut memory = make::memory(&scope, text, now);
+            memory.kind = MemoryKind::Semantic;
+            Arc::new(memory)
+        };
+        let (mut merged, mut wrong) = (0, Vec::new());
+        for pair in labelled::pairs() {
+            let memories = vec![fact(&pair.cached), fact(&pair.asked)];
+            let near = vec![Near { a: 0, b: 1, similarity: 1.0 }];
+            let plan = plan(&Window { memories, near, ..Window::default() }, &Settings::default(), now);
+            match (plan.steps.is_empty(), pair.same) {
+                (true, _) => {}
+                (false, true) => merged += 1,
+                (false, false) => wrong.push(pair.id),
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:?}");
+        assert!(merged >= 10, "{merged} of the pairs that are the same are merged");
+    }
+}

@@ -9,6 +9,7 @@ mod cache;
 mod completions;
 mod config;
 mod connect;
+mod consolidate;
 mod database;
 mod db;
 mod demo;
@@ -99,6 +100,7 @@ enum Command {
     History(history::Args),
     Import(import::Args),
     Export(export::Args),
+    Consolidate(consolidate::Args),
     Cache(cache::Args),
     Stats(stats::Args),
     Mcp(mcp::Args),
@@ -166,6 +168,7 @@ async fn run(cli: Cli, screen: &Screen) -> Outcome {
                 Command::History(args) => history::run(args, client, screen).await,
                 Command::Import(args) => import::run(args, session.tenant(), client, screen).await,
                 Command::Export(args) => export::run(args, client, screen).await,
+                Command::Consolidate(args) => consolidate::run(args, client, screen).await,
                 Command::Cache(args) => cache::run(args, client, screen).await,
                 Command::Stats(args) => stats::run(args, client, screen).await,
                 Command::Serve(_)

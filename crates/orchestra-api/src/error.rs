@@ -155,6 +155,7 @@ impl From<Error> for Problem {
             Error::NotYetVisible(token) => Self::new(StatusCode::CONFLICT, "not_yet_visible", detail)
                 .with("at_least".into(), token.to_string(), "a token of this server's own writes".into())
                 .retry_soon(),
+            Error::Busy(_) => Self::new(StatusCode::CONFLICT, "busy", detail).retry_soon(),
             Error::StorageFull { .. } => outward(
                 StatusCode::INSUFFICIENT_STORAGE,
                 "storage_full",
@@ -303,6 +304,7 @@ mod tests {
             Error::Forgotten(id),
             Error::IdempotencyConflict { key: "k".into() },
             Error::NotYetVisible(WriteToken("9".into())),
+            Error::Busy("a consolidation of this scope is under way"),
             Error::StorageFull { provider: "embedded", operation: "insert" },
             unusable,
             embedder(true),
@@ -329,6 +331,7 @@ mod tests {
         410 forgotten
         409 idempotency_conflict
         409 not_yet_visible Retry-After
+        409 busy Retry-After
         507 storage_full
         503 store_unusable
         503 embedder_unavailable Retry-After

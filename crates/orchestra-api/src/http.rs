@@ -10,6 +10,7 @@
 //! | `POST /v1/memories/forget` | forgets many |
 //! | `POST`, `GET`, `DELETE /v1/sessions/{id}/messages` | the turns of a conversation |
 //! | `POST /v1/cache/lookup`, `/v1/cache/entries`, `/v1/cache/invalidate` | the semantic cache |
+//! | `POST /v1/consolidate` | puts together what is said many times |
 //! | `GET /v1/stats` | what the tiers hold |
 //! | `POST /mcp` | the tools of the Model Context Protocol ([`crate::mcp`]) |
 //! | `GET /v1/identity` | whom the caller's key speaks for |
@@ -21,6 +22,7 @@
 mod admission;
 mod browser;
 mod cache;
+mod consolidate;
 mod hints;
 mod json;
 mod memories;
@@ -109,6 +111,7 @@ fn table() -> Vec<Route> {
         Route::new(Method::POST, "/v1/cache/lookup", READ, "cache.lookup", cache::lookup),
         Route::new(Method::POST, "/v1/cache/entries", WRITE, "cache.store", cache::store),
         Route::new(Method::POST, "/v1/cache/invalidate", WRITE, "cache.invalidate", cache::invalidate),
+        Route::new(Method::POST, "/v1/consolidate", WRITE, "consolidate", consolidate::consolidate),
         Route::new(Method::GET, "/v1/stats", READ, "stats", operations::stats),
         Route::new(Method::GET, "/v1/identity", Need::Identity, "identity", operations::identity),
         Route::new(Method::GET, "/healthz", Need::Nothing, "healthz", operations::healthz),

@@ -97,6 +97,7 @@ impl From<Problem> for Failure {
             (_, "storage_full") => {
                 "make room on the disk, then run the same command again; what was acknowledged is safe"
             }
+            (_, "busy") => "run the same command again when the other is done",
             (_, "embedder_refused") => "check the embedder's key, URL, model and dimensions",
             (401, _) => {
                 "set ORCHESTRA_API_KEY to a key of that server; `orchestra keys create` on its machine makes one"

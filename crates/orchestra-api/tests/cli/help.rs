@@ -10,7 +10,7 @@ fn help(command: &[&str]) -> String {
 
 #[test]
 fn every_command_teaches_itself() {
-    let commands: [&[&str]; 36] = [
+    let commands: [&[&str]; 37] = [
         &[],
         &["serve"],
         &["remember"],
@@ -22,6 +22,7 @@ fn every_command_teaches_itself() {
         &["history"],
         &["import"],
         &["export"],
+        &["consolidate"],
         &["cache"],
         &["cache", "get"],
         &["cache", "put"],

@@ -4,6 +4,7 @@
 
 mod commands;
 mod config;
+mod consolidate;
 mod database;
 mod db;
 mod demo;

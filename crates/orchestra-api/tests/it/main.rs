@@ -10,6 +10,7 @@ mod durability;
 mod failures;
 mod full_disk;
 mod http_cache;
+mod http_consolidate;
 mod http_memories;
 mod http_operations;
 mod http_search;

@@ -158,8 +158,7 @@ async fn a_write_that_had_begun_is_done_though_its_client_went_away() {
     let api = Arc::new(
         Api::with(|settings| {
             let model = "test".to_owned();
-            settings.embedder =
-                EmbedderSettings::OpenAi { base_url, model, dimensions: 3, send_dimensions: false, api_key: None };
+            settings.embedder = EmbedderSettings::OpenAi { base_url, model, dimensions: 3, send_dimensions: false };
         })
         .await,
     );

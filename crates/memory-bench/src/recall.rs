@@ -9,8 +9,8 @@ use std::time::Instant;
 use anyhow::Result;
 use embedders::StaticEmbedder;
 use memory_core::{
-    Draft, Embedder as _, FusionStrategy, Memory, MemoryKind, MemoryStore, Metadata, Origin, RecallRequest,
-    RememberRequest, Scope, TieredMemoryManager, Weights, Writer,
+    ConsolidateRequest, Draft, Embedder as _, FusionStrategy, Memory, MemoryKind, MemoryStore, Metadata, Origin,
+    RecallRequest, RememberRequest, Scope, TieredMemoryManager, Weights, Writer,
 };
 use memory_testkit::labelled::{self, Conversation, Question, Turn};
 use memory_testkit::services::{self, Service};
@@ -34,6 +34,9 @@ pub struct Args {
     /// Leave out the comparison with the store on Postgres
     #[arg(long)]
     no_postgres: bool,
+    /// Also compare facts that were said once with facts that were said three times, before and after consolidation
+    #[arg(long)]
+    consolidate: bool,
 }
 
 /// What of a turn goes into the index, beside its text.
@@ -43,10 +46,24 @@ struct Indexed {
     context: bool,
     /// Its words are indexed with its date and its speaker.
     date_and_speaker: bool,
+    written: Written,
 }
 
-const WHOLE: Indexed = Indexed { context: true, date_and_speaker: true };
-const PLAIN: Indexed = Indexed { context: false, date_and_speaker: false };
+/// How a turn is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Written {
+    /// As a turn of its session.
+    Turn,
+    /// As a fact of its user.
+    Once,
+    /// As a fact, in three spellings.
+    Thrice,
+    /// The same, and then consolidated.
+    Consolidated,
+}
+
+const WHOLE: Indexed = Indexed { context: true, date_and_speaker: true, written: Written::Turn };
+const PLAIN: Indexed = Indexed { context: false, date_and_speaker: false, written: Written::Turn };
 
 /// Which provider holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -63,7 +80,7 @@ struct Variant {
     strategy: FusionStrategy,
 }
 
-fn variants(postgres: bool) -> Vec<Variant> {
+fn variants(postgres: bool, consolidate: bool) -> Vec<Variant> {
     let default = Weights::default();
     let plain = Weights { neighbours: 0.0, actor: 0.0, ..default };
     let store = Store::Embedded;
@@ -83,6 +100,15 @@ fn variants(postgres: bool) -> Vec<Variant> {
         weighted("  without words", WHOLE, Weights { dense: 1.0, neighbours: 0.0, ..default }),
         Variant { name: "  with RRF in place of the weights", store, indexed: WHOLE, strategy: FusionStrategy::RRF },
     ];
+    if consolidate {
+        for (name, written) in [
+            ("facts, said once", Written::Once),
+            ("  said three times", Written::Thrice),
+            ("  said three times, consolidated", Written::Consolidated),
+        ] {
+            variants.push(weighted(name, Indexed { written, ..WHOLE }, default));
+        }
+    }
     if postgres {
         let on_postgres = weighted("  on Postgres in place of the embedded provider", WHOLE, default);
         variants.push(Variant { store: Store::Postgres, ..on_postgres });
@@ -104,7 +130,7 @@ pub async fn run(args: &Args) -> Result<Report> {
     let mut report = Report::default();
     let mut times = Vec::new();
     let mut misses = Vec::new();
-    for variant in variants(postgres.is_some()) {
+    for variant in variants(postgres.is_some(), args.consolidate) {
         let indexing = match memories.entry((variant.store, variant.indexed)) {
             Entry::Occupied(made) => made.into_mut(),
             Entry::Vacant(place) => {
@@ -200,6 +226,7 @@ impl Indexing {
             for session in &conversation.sessions {
                 let scope = Scope::tenant("bench")?.with_user(&conversation.user)?.with_session(&session.id)?;
                 let mut drafts = Vec::with_capacity(session.turns.len());
+                let user = Scope::tenant("bench")?.with_user(&conversation.user)?;
                 for turn in &session.turns {
                     let mut draft = draft(&scope, turn);
                     if indexed.date_and_speaker {
@@ -214,8 +241,22 @@ impl Indexing {
                     // The speaker is indexed with the words, and so is left out here; the actor's bonus goes with it.
                     drafts.iter_mut().for_each(|draft| draft.actor = None);
                 }
+                drafts = match indexed.written {
+                    Written::Turn => drafts,
+                    Written::Once => as_facts(drafts, &user, 1),
+                    Written::Thrice | Written::Consolidated => as_facts(drafts, &user, 3),
+                };
                 let origin = Origin::new(Writer::Import, "bench");
                 manager.remember(RememberRequest { drafts, origin, idempotency: None }).await?;
+            }
+        }
+        if indexed.written == Written::Consolidated {
+            let mut request = ConsolidateRequest::new(Scope::tenant("bench")?);
+            loop {
+                request.cursor = manager.consolidate(&request).await?.next;
+                if request.cursor.is_none() {
+                    break;
+                }
             }
         }
         Ok(Self { manager, _folder: folder })
@@ -226,7 +267,10 @@ impl Indexing {
         let scope = Scope::tenant("bench")?.with_user(&question.user)?;
         let request = RecallRequest { limit: 20, strategy, ..RecallRequest::new(scope, &question.question) };
         let report = self.manager.recall(request).await?;
-        Ok(report.memories.iter().map(|recalled| turn_id(&recalled.memory)).collect())
+        // What is there twice takes two places and answers once.
+        let mut seen = HashSet::new();
+        let once = |id: String| if seen.insert(id.clone()) { id } else { String::new() };
+        Ok(report.memories.iter().map(|recalled| turn_id(&recalled.memory)).map(once).collect())
     }
 }
 
@@ -252,6 +296,22 @@ fn draft(scope: &Scope, turn: &Turn) -> Draft {
         metadata: Metadata::from_iter([("turn".to_owned(), turn.id.as_str().into())]),
         ..Draft::new(scope.clone(), &turn.text)
     }
+}
+
+/// The turns as facts of their user, each in so many spellings.
+fn as_facts(turns: Vec<Draft>, user: &Scope, spellings: usize) -> Vec<Draft> {
+    let spell = |turn: &Draft, spelling: usize| match spelling {
+        0 => turn.text.clone(),
+        1 => format!("{} ", turn.text.trim_end_matches('.')),
+        _ => turn.text.to_lowercase(),
+    };
+    let fact = |turn: &Draft, spelling| Draft {
+        kind: MemoryKind::Semantic,
+        scope: user.clone(),
+        text: spell(turn, spelling),
+        ..turn.clone()
+    };
+    turns.iter().flat_map(|turn| (0..spellings).map(move |spelling| fact(turn, spelling))).collect()
 }
 
 fn turn_id(memory: &Memory) -> String {

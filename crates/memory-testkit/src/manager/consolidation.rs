@@ -16,7 +16,9 @@ use memory_core::{
     TieredMemoryManager, Writer,
 };
 
-pub use self::interrupted::{a_run_cut_short_goes_on, one_run_at_a_time, two_phase_swap};
+pub use self::interrupted::{
+    a_correction_in_the_middle_is_not_overrun, a_run_cut_short_goes_on, one_run_at_a_time, two_phase_swap,
+};
 use super::WordEmbedder;
 use crate::{StoreFixture, TestClock, make};
 
@@ -31,7 +33,7 @@ macro_rules! consolidation_suite {
             what_differs_stays_apart, hard_negatives_stay_apart, a_second_run_changes_nothing,
             a_dry_run_changes_nothing, what_is_superseded_is_history, turns_are_promoted_before_they_expire,
             one_run_at_a_time, many_of_the_same_become_one, bad_proposals_change_nothing,
-            a_correction_is_not_overrun
+            a_correction_is_not_overrun, a_correction_in_the_middle_is_not_overrun
         );
     };
 }
@@ -248,9 +250,7 @@ pub async fn many_of_the_same_become_one(fixture: &dyn StoreFixture) {
         }
     }
     assert_eq!(request.cursor, None, "it comes to an end");
-    let mut texts: Vec<String> = home.holding(&ann).await.iter().map(|memory| memory.text.clone()).collect();
-    texts.sort();
-    assert_eq!(texts, ["Ann likes green tea", "The door is red"]);
+    assert_eq!(home.holding_texts(&ann).await, ["Ann likes green tea", "The door is red"]);
     let recalled = home.recall(RecallRequest::new(ann, "What does Ann like?")).await;
     assert_eq!(recalled.len(), 2, "what was closed does not take the place of others");
 }
@@ -292,9 +292,7 @@ pub async fn a_correction_is_not_overrun(fixture: &dyn StoreFixture) {
     let request = ConsolidateRequest { consolidator: Some(Arc::new(corrector)), ..home.request(&ann) };
     let report = home.manager.consolidate(&request).await.expect("consolidate");
     assert_eq!(outcomes(&report), [StepOutcome::Overtaken]);
-    let mut texts: Vec<String> = home.holding(&ann).await.iter().map(|memory| memory.text.clone()).collect();
-    texts.sort();
-    assert_eq!(texts, ["Ann likes black tea", "Ann likes green tea!"]);
+    assert_eq!(home.holding_texts(&ann).await, ["Ann likes black tea", "Ann likes green tea!"]);
 }
 
 /// A consolidator that answers as it is told; `None` is a failure.
@@ -420,6 +418,12 @@ impl Home {
     async fn holding(&self, scope: &Scope) -> Vec<Arc<Memory>> {
         let now = self.clock.now();
         self.all(scope).await.into_iter().filter(|memory| memory.valid_to.is_none_or(|to| to > now)).collect()
+    }
+
+    async fn holding_texts(&self, scope: &Scope) -> Vec<String> {
+        let mut texts: Vec<String> = self.holding(scope).await.iter().map(|memory| memory.text.clone()).collect();
+        texts.sort();
+        texts
     }
 
     async fn open_ids(&self, scope: &Scope) -> BTreeSet<MemoryId> {

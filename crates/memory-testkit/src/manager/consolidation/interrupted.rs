@@ -62,9 +62,7 @@ pub async fn a_run_cut_short_goes_on(fixture: &dyn StoreFixture) {
                 assert!(open.iter().any(said), "{text:?} is unsaid after {writes} writes: {open:?}");
             }
             home.consolidate(&scope).await;
-            let mut texts: Vec<String> = home.holding(&scope).await.iter().map(|memory| memory.text.clone()).collect();
-            texts.sort();
-            assert_eq!(texts, expected, "killed after {writes} writes, {takes_effect}");
+            assert_eq!(home.holding_texts(&scope).await, expected, "killed after {writes} writes, {takes_effect}");
             assert_eq!(names(&home.consolidate(&scope).await), [""; 0]);
             if outcome.is_ok() {
                 break;
@@ -73,6 +71,19 @@ pub async fn a_run_cut_short_goes_on(fixture: &dyn StoreFixture) {
         }
     }
     assert!(kills >= 10, "{kills} kills: one at each of five writes, before and after");
+}
+
+/// When the source whose text is kept is corrected just after the successor was written, the successor is given up, and the
+/// others stay as they are.
+pub async fn a_correction_in_the_middle_is_not_overrun(fixture: &dyn StoreFixture) {
+    let store = Arc::new(Watched::new(fixture.open().await));
+    let home = Home::over(store.clone(), fixture.clock());
+    let ann = make::user("acme", "ann");
+    let ids = home.facts(&ann, &["Ann likes the green tea", "Ann likes green tea"]).await;
+    *store.correction.lock().expect("nobody panicked") = Some((ann.clone(), ids[0], "Ann likes black tea".into()));
+    assert_eq!(outcomes(&home.consolidate(&ann).await), [StepOutcome::Overtaken]);
+    assert_eq!(home.holding_texts(&ann).await, ["Ann likes black tea", "Ann likes green tea"]);
+    assert_eq!(names(&home.consolidate(&ann).await), [""; 0]);
 }
 
 /// While a run is under way in a scope, another in it, around it or inside it is refused; one elsewhere is not.

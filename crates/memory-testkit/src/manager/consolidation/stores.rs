@@ -29,6 +29,8 @@ pub struct Watched {
     /// How many writes are left until the process is killed; negative is never.
     writes_left: AtomicI64,
     last_write_takes_effect: AtomicBool,
+    /// What is corrected, to which text, as soon as a successor is written.
+    pub correction: Mutex<Option<(Scope, MemoryId, String)>>,
     gate: RwLock<()>,
     waiting: AtomicUsize,
 }
@@ -41,6 +43,7 @@ impl Watched {
             blind: AtomicBool::new(false),
             writes_left: AtomicI64::new(-1),
             last_write_takes_effect: AtomicBool::new(false),
+            correction: Mutex::default(),
             gate: RwLock::new(()),
             waiting: AtomicUsize::new(0),
         }
@@ -106,6 +109,10 @@ impl MemoryStore for Watched {
         if takes_effect {
             let receipt = self.inner.insert(batch).await?;
             self.note(Event::Inserted);
+            let correction = self.correction.lock().expect("no test panics while it holds this").take();
+            if let Some((scope, id, text)) = correction {
+                self.inner.update(&scope, id, MemoryPatch { text: Some(text), ..MemoryPatch::default() }).await?;
+            }
             if heard {
                 return Ok(receipt);
             }

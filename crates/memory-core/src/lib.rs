@@ -48,9 +48,10 @@ pub use recall::{Degradation, Explanation, RecallReport, RecallRequest, Recalled
 pub use scope::{MAX_SCOPE_NAME_BYTES, Scope};
 pub use source::{Clock, IdSource, Timestamp};
 pub use store::{
-    Arm, ArmReport, Candidate, Candidates, Cursor, ForgetReceipt, ForgetRequest, IdempotencyKey, IndexUse, InsertBatch,
-    InsertReceipt, InsertStatus, InsertedItem, ListRequest, MAX_SCOPES, MemoryPatch, MemoryStore, Page, SearchRequest,
-    Selection, StoreStats, UpdateReceipt, WriteToken,
+    Arm, ArmReport, Candidate, Candidates, Change, ChangeEvent, ChangeFeed, ChangeLag, ChangePosition, Cursor,
+    ForgetReceipt, ForgetRequest, IdempotencyKey, IndexUse, InsertBatch, InsertReceipt, InsertStatus, InsertedItem,
+    ListRequest, MAX_SCOPES, MemoryPatch, MemoryStore, Page, SearchRequest, Selection, StoreStats, UpdateReceipt,
+    WriteToken,
 };
 pub use working::{
     AppendReceipt, AppendRequest, NewMessage, Role, SessionMessage, Window, WindowRequest, WorkingMemory,

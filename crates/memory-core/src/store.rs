@@ -1,5 +1,6 @@
 //! The persistent side: the trait of a durable store of memories, and the values that go in and out of it.
 
+mod changes;
 mod scopes;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{EmbeddedMemory, Embedding, Error, Filter, Memory, MemoryId, Metadata, Result, Scope, Timestamp};
 
+pub use changes::{Change, ChangeEvent, ChangeFeed, ChangeLag, ChangePosition};
 pub use scopes::{MAX_SCOPES, check_also};
 
 /// A durable store of memories, searched by vector and by text.
@@ -78,6 +80,11 @@ pub trait MemoryStore: fmt::Debug + Send + Sync {
 
     /// Whether the store can answer now: a cheap read of the real backend.
     async fn health(&self) -> Result<()>;
+
+    /// What changes here, for a cache elsewhere to follow; `None` where nothing is kept for that.
+    fn changes(&self) -> Option<&dyn ChangeFeed> {
+        None
+    }
 }
 
 /// A position in the store's order of writes. Opaque to callers: they carry it from a write to a read.

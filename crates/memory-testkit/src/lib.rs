@@ -9,6 +9,7 @@
 //! are tested against.
 
 pub mod cache;
+pub mod changes;
 pub mod labelled;
 pub mod make;
 pub mod manager;

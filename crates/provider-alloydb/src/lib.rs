@@ -44,6 +44,7 @@ mod credentials;
 mod error;
 pub mod escape;
 pub mod filter;
+mod follow;
 mod forget;
 pub mod index;
 mod lexical;

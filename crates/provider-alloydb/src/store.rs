@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use memory_core::{
-    Candidates, Cursor, EmbeddingSpace, Error, ForgetReceipt, ForgetRequest, InsertBatch, InsertReceipt, ListRequest,
-    Memory, MemoryId, MemoryPatch, MemoryStore, Page, Result, Scope, SearchRequest, StoreStats, Timestamp,
+    Candidates, ChangeFeed, Cursor, EmbeddingSpace, Error, ForgetReceipt, ForgetRequest, InsertBatch, InsertReceipt,
+    ListRequest, Memory, MemoryId, MemoryPatch, MemoryStore, Page, Result, Scope, SearchRequest, StoreStats, Timestamp,
     UpdateReceipt, WriteToken,
 };
 use sqlx::postgres::{PgArguments, PgRow};
@@ -139,6 +139,10 @@ impl MemoryStore for AlloyDbMemoryProvider {
         let query = || sqlx::query("SELECT instance FROM orchestra.store");
         let read = self.inner.statements.row(&self.inner.primary, Repeat::Harmless, query).await;
         read.map(drop).map_err(|error| failed("health", error))
+    }
+
+    fn changes(&self) -> Option<&dyn ChangeFeed> {
+        Some(self)
     }
 }
 

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use memory_core::Result;
+use memory_core::{ChangeFeed as _, Result};
 use metrics::counter;
 use sqlx::{FromRow, Row as _};
 use tracing::{debug, warn};
@@ -15,7 +15,8 @@ use crate::rows::whole_micros;
 use crate::statements::Repeat;
 use crate::write::KEY_LIFETIME;
 
-/// Rows that a sweep has removed, by `what`: memories, former_versions, sessions, idempotency_keys.
+/// Rows that a sweep has removed, by `what`: memories, former_versions, sessions, idempotency_keys, and changes that every
+/// follower has passed.
 const REMOVED: &str = "orchestra_expired_removed_total";
 const OPERATION: &str = "remove expired";
 /// How many rows of a kind go in one transaction.
@@ -114,6 +115,13 @@ async fn sweep_every(every: Duration, inner: Weak<Inner>) {
             && !provider.inner.primary.pool().is_closed()
         {
             warn!(error = &error as &dyn std::error::Error, "what had expired was not removed; it stays hidden");
+        }
+        match provider.remove_passed().await {
+            Ok(changes) => counter!(REMOVED, "what" => "changes").increment(changes),
+            Err(_) if provider.inner.primary.pool().is_closed() => return,
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "changes that all have passed were not removed");
+            }
         }
     }
 }

@@ -40,3 +40,7 @@ mod store {
 mod consolidation {
     memory_testkit::consolidation_suite!(home!());
 }
+
+mod changes {
+    memory_testkit::changes_suite!(home!());
+}

@@ -16,8 +16,8 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 use crate::support::{Home, everything, forget, is_full_campaign, key};
 
-/// What is nobody's: which store it is, and how vectors are searched.
-const WITHOUT_TENANT: [&str; 3] = ["index_state", "spaces", "store"];
+/// What is nobody's: which store it is, how vectors are searched, and who follows.
+const WITHOUT_TENANT: [&str; 4] = ["followers", "index_state", "spaces", "store"];
 const NOT_ALLOWED: &str = "42501";
 
 /// Something of a tenant in every table: turns of a session with vectors, a key, a former version, what was forgotten.
@@ -203,13 +203,18 @@ async fn no_function_and_no_statistics_lead_around_the_policies() {
     .fetch_all(&mut direct)
     .await
     .unwrap();
-    // What runs with the rights of its owner is not held by the policies of tenants: three name the tenant themselves, and two
-    // give nothing but counts, with the rights of a role that the tests of expiry look at.
+    // What runs with the rights of its owner is not held by the policies of tenants: three name the tenant themselves, and the
+    // others have the rights of roles that the tests of expiry and of following look at.
     assert_eq!(
         ways,
         [
+            "orchestra.acknowledge_changes(text,text,bigint)",
+            "orchestra.follower_lag(text)",
+            "orchestra.read_changes(text,integer)",
             "orchestra.remove_empty_sessions(integer)",
             "orchestra.remove_expired(timestamp with time zone,timestamp with time zone,integer)",
+            "orchestra.remove_follower(text)",
+            "orchestra.remove_passed_changes(integer)",
             "orchestra.rows_with_derived(bigint[])",
             "orchestra.rows_with_metadata(jsonb[],text[],text[],text[],integer)",
             "orchestra.rows_with_words(tsquery,text[],text[],text[],integer)",

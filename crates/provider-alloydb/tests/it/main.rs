@@ -8,6 +8,7 @@ mod durability;
 mod erasure;
 mod expiry;
 mod filter;
+mod follow;
 mod index;
 mod isolation;
 mod large;

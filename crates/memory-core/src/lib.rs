@@ -40,8 +40,8 @@ pub use error::{BoxError, Error, Result};
 pub use filter::{Condition, Field, Filter, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH, MAX_IN_VALUES};
 pub use fusion::{FusionStrategy, Weights};
 pub use manager::{
-    Answer, AnswerError, AnswerRequest, ComputedAnswer, ConsolidateReport, ConsolidateRequest, Draft, NewAnswer,
-    RememberRequest, TieredMemoryManager,
+    Answer, AnswerError, AnswerRequest, CacheFollower, ComputedAnswer, ConsolidateReport, ConsolidateRequest, Draft,
+    FollowerLag, LateEmbedding, NewAnswer, RememberRequest, TieredMemoryManager,
 };
 pub use memory::{ContentHash, EmbeddedMemory, Memory, MemoryId, MemoryKind, Metadata, Origin, Tier, Writer};
 pub use recall::{Degradation, Explanation, RecallReport, RecallRequest, Recalled};
@@ -50,8 +50,8 @@ pub use source::{Clock, IdSource, Timestamp};
 pub use store::{
     Arm, ArmReport, Candidate, Candidates, Change, ChangeEvent, ChangeFeed, ChangeLag, ChangePosition, Cursor,
     ForgetReceipt, ForgetRequest, IdempotencyKey, IndexUse, InsertBatch, InsertReceipt, InsertStatus, InsertedItem,
-    ListRequest, MAX_SCOPES, MemoryPatch, MemoryStore, Page, SearchRequest, Selection, StoreStats, UpdateReceipt,
-    WriteToken,
+    ListRequest, MAX_SCOPES, MemoryPatch, MemoryStore, Page, SearchRequest, Selection, StoreMark, StoreStats,
+    Unembedded, UpdateReceipt, VectorBacklog, WriteToken,
 };
 pub use working::{
     AppendReceipt, AppendRequest, NewMessage, Role, SessionMessage, Window, WindowRequest, WorkingMemory,

@@ -13,7 +13,7 @@ use crate::{
     EmbeddedMemory, Embedder, Embedding, Error, Field, Filter, Fingerprint, ForgetReceipt, ForgetRequest, IdSource,
     InsertBatch, InsertReceipt, InvalidateRequest, InvalidateSelection, ListRequest, Memory, MemoryId, MemoryKind,
     MemoryPatch, MemoryStore, NewCacheEntry, Origin, Page, Purpose, RecallReport, RecallRequest, Result, Scope,
-    SearchRequest, SemanticCache, StoreStats, Tier, Timestamp, UpdateReceipt, fusion,
+    SearchRequest, SemanticCache, StoreMark, StoreStats, Tier, Timestamp, UpdateReceipt, fusion,
 };
 
 /// How many candidates each arm of a recall gives to fusion.
@@ -27,6 +27,9 @@ mod answer;
 mod builder;
 mod consolidate;
 mod draft;
+mod follow;
+mod late;
+mod pace;
 
 pub use answer::{Answer, AnswerError, AnswerRequest, ComputedAnswer, DEFAULT_FILL_LEASE, NewAnswer};
 pub use builder::TieredMemoryManagerBuilder;
@@ -34,6 +37,8 @@ pub use consolidate::{
     ConsolidateReport, ConsolidateRequest, DEFAULT_CONSOLIDATION_LIMIT, DoneStep, MAX_CONSOLIDATION_LIMIT, StepOutcome,
 };
 pub use draft::{Draft, RememberRequest};
+pub use follow::{CacheFollower, FollowerLag};
+pub use late::LateEmbedding;
 
 /// The tiers as one memory: a short-term provider (the semantic cache), a medium-term provider (the durable store) and,
 /// in the same store, the long-term memory of facts and procedures.
@@ -93,10 +98,11 @@ impl TieredMemoryManager {
     /// Writes memories. When this returns they are durable and a recall finds them.
     ///
     /// A turn of a session is embedded together with the turn before it, which is what gives "yes, the blue one" a
-    /// meaning.
+    /// meaning. While the embedder is away memories are stored without a vector, which the receipt says, and
+    /// [`late_embedding`](Self::late_embedding) gives them one later.
     ///
     /// # Errors
-    /// As [`MemoryStore::insert`] and [`Embedder::embed`]; nothing is written then.
+    /// As [`MemoryStore::insert`], and as [`Embedder::embed`] where trying again would not help; nothing is written then.
     pub async fn remember(&self, request: RememberRequest) -> Result<InsertReceipt> {
         let RememberRequest { drafts, origin, idempotency } = request;
         let now = self.clock.now();
@@ -119,11 +125,18 @@ impl TieredMemoryManager {
         // Before the embedder is paid for what would be refused.
         let mut batch = InsertBatch { memories, idempotency };
         validate_batch(&batch)?;
-        self.embed_missing(&batch.memories, &mut embeddings).await?;
+        let degraded = match self.embed_missing(&batch.memories, &mut embeddings).await {
+            Err(Error::Embedder { retryable: true, .. }) => vec![Degradation::EmbedderUnavailable],
+            done => done.map(|()| Vec::new())?,
+        };
         for (item, embedding) in batch.memories.iter_mut().zip(embeddings) {
             item.embedding = embedding;
         }
-        self.medium_term_provider.insert(batch).await
+        let mut receipt = self.medium_term_provider.insert(batch).await?;
+        if !receipt.replayed {
+            receipt.degraded = degraded;
+        }
+        Ok(receipt)
     }
 
     fn memory_of(&self, draft: Draft, origin: &Origin, now: Timestamp) -> Memory {
@@ -306,12 +319,15 @@ impl TieredMemoryManager {
         self.medium_term_provider.list(request).await
     }
 
-    /// Changes a memory. Cached answers that used it are gone when this returns. A new text is embedded as the former one
-    /// was, a turn of a session together with the turn before it.
+    /// Changes a memory. Cached answers that used it are gone when this returns, unless the cache is away: the change stands
+    /// all the same, the receipt says so, and a [`cache_follower`](Self::cache_follower) brings it to the cache later. A new text
+    /// is embedded as the former one was, a turn of a session together with the turn before it; while the embedder is away it
+    /// has no vector, as in [`remember`](Self::remember).
     ///
     /// # Errors
-    /// As [`MemoryStore::update`] and [`Embedder::embed`].
+    /// As [`MemoryStore::update`], and as [`Embedder::embed`] where trying again would not help.
     pub async fn update(&self, scope: &Scope, id: MemoryId, mut patch: MemoryPatch) -> Result<UpdateReceipt> {
+        let mut degraded = Vec::new();
         if let Some(text) = &patch.text {
             check_text("text", text, crate::memory::MAX_TEXT_BYTES)?;
             match &patch.embedding {
@@ -319,16 +335,24 @@ impl TieredMemoryManager {
                 None => {
                     let before = self.medium_term_provider.turn_before(scope, id).await?;
                     let text = in_context(before.as_ref().map(|before| before.text.as_str()), text);
-                    patch.embedding = self.embedder.embed(&[&text], Purpose::Document).await?.into_iter().next();
+                    patch.embedding = match self.embedder.embed(&[&text], Purpose::Document).await {
+                        Err(Error::Embedder { retryable: true, .. }) => {
+                            degraded.push(Degradation::EmbedderUnavailable);
+                            None
+                        }
+                        made => made?.into_iter().next(),
+                    };
                 }
             }
         }
-        let receipt = self.medium_term_provider.update(scope, id, patch).await?;
-        self.invalidate_dependents(scope, vec![id]).await?;
+        let mut receipt = self.medium_term_provider.update(scope, id, patch).await?;
+        self.invalidate_dependents(scope, vec![id], &mut degraded).await;
+        receipt.degraded = degraded;
         Ok(receipt)
     }
 
-    /// Forgets memories for good, with what was derived from them and the cached answers that used them.
+    /// Forgets memories for good, with what was derived from them and the cached answers that used them. While the cache is
+    /// away they are forgotten all the same, as in [`update`](Self::update).
     ///
     /// # Errors
     /// As [`MemoryStore::forget`].
@@ -336,34 +360,38 @@ impl TieredMemoryManager {
         let mut receipt = self.medium_term_provider.forget(request).await?;
         if !request.dry_run {
             let gone = receipt.forgotten.iter().chain(&receipt.derived).copied().collect();
-            receipt.cache_entries += self.invalidate_dependents(&request.scope, gone).await?;
+            receipt.cache_entries += self.invalidate_dependents(&request.scope, gone, &mut receipt.degraded).await;
         }
         Ok(receipt)
     }
 
     /// Removes the cached answers of the whole tenant that used one of these memories: an answer in another session of
-    /// the tenant is as wrong as one in this.
-    async fn invalidate_dependents(&self, scope: &Scope, memories: Vec<MemoryId>) -> Result<u64> {
-        let Some(cache) = &self.short_term_provider else { return Ok(0) };
+    /// the tenant is as wrong as one in this. What they depend on was changed for good, so that a failure is no error here.
+    async fn invalidate_dependents(
+        &self,
+        scope: &Scope,
+        memories: Vec<MemoryId>,
+        degraded: &mut Vec<Degradation>,
+    ) -> u64 {
+        let Some(cache) = &self.short_term_provider else { return 0 };
         if memories.is_empty() {
-            return Ok(0);
+            return 0;
         }
         self.flights.begin_anew();
-        let scope = Scope::tenant(scope.tenant_name())?;
-        cache
-            .invalidate(&InvalidateRequest {
-                scope,
-                selection: InvalidateSelection::DependsOn(memories),
-                dry_run: false,
-            })
-            .await
+        let selection = InvalidateSelection::DependsOn(memories);
+        let request = InvalidateRequest { scope: scope.whole_tenant(), selection, dry_run: false };
+        cache.invalidate(&request).await.unwrap_or_else(|_| {
+            degraded.push(Degradation::InvalidationPending);
+            0
+        })
     }
 
     /// The cached answer to a prompt, or why there is none. The exact prompt is looked for first; only when it is not
-    /// there is the prompt embedded and looked for by meaning. While the cache is away every lookup is a miss.
+    /// there is the prompt embedded and looked for by meaning. While the cache is away every lookup is a miss, while the
+    /// embedder is away every one but that of the exact prompt.
     ///
     /// # Errors
-    /// As [`Embedder::embed`], and as [`SemanticCache::lookup`] where trying again would not help.
+    /// As [`Embedder::embed`] and [`SemanticCache::lookup`] where trying again would not help.
     pub async fn cache_lookup(
         &self,
         scope: &Scope,
@@ -407,27 +435,53 @@ impl TieredMemoryManager {
     /// Files an answer. `None` when there is no cache, or it cannot take the answer now: then the next one who asks
     /// finds no answer, which is all that is lost.
     ///
+    /// Nor is an answer kept when a memory it depends on is not there by then, or the store cannot say.
+    ///
     /// # Errors
-    /// As [`NewCacheEntry::validate`] and [`Embedder::embed`], and as [`SemanticCache::store`] where trying again would
-    /// not help.
-    pub async fn cache_store(&self, mut entry: NewCacheEntry) -> Result<Option<CacheEntryId>> {
+    /// As [`NewCacheEntry::validate`], and as [`Embedder::embed`] and [`SemanticCache::store`] where trying again would not help.
+    pub async fn cache_store(&self, entry: NewCacheEntry) -> Result<Option<CacheEntryId>> {
+        self.cache_store_since(entry, None).await
+    }
+
+    /// Files an answer that was computed since a mark, and takes it back when a memory it depends on was changed since: the
+    /// invalidation of that change may have come before the answer.
+    async fn cache_store_since(
+        &self,
+        mut entry: NewCacheEntry,
+        since: Option<&StoreMark>,
+    ) -> Result<Option<CacheEntryId>> {
         entry.validate()?;
         let Some(cache) = &self.short_term_provider else { return Ok(None) };
         match &entry.embedding {
             Some(embedding) => self.cache_embedder.space().expect(embedding.space())?,
             None => entry.embedding = self.cache_embedding(&entry.prompt).await?,
         }
-        or_outage(cache.store(entry).await)
+        let (tenant, memories) = (entry.scope.whole_tenant(), entry.depends_on.clone());
+        let Some(id) = or_outage(cache.store(entry).await)? else { return Ok(None) };
+        if self.stand(&tenant, &memories, since).await {
+            return Ok(Some(id));
+        }
+        let selection = InvalidateSelection::Entry(id);
+        cache.invalidate(&InvalidateRequest { scope: tenant, selection, dry_run: false }).await?;
+        Ok(None)
+    }
+
+    /// Whether an answer may be kept that depends on these memories; not when nobody can say.
+    async fn stand(&self, tenant: &Scope, memories: &[MemoryId], since: Option<&StoreMark>) -> bool {
+        memories.is_empty() || matches!(self.medium_term_provider.stand(tenant, memories, since).await, Ok(true))
     }
 
     /// The prompt's vector. A prompt that is longer than a query is found by its exact text only: what a mean over
-    /// pages of text is near to says little about the question in it.
+    /// pages of text is near to says little about the question in it. So is every prompt while the embedder is away.
     async fn cache_embedding(&self, prompt: &str) -> Result<Option<Embedding>> {
         if prompt.len() > MAX_QUERY_BYTES {
             return Ok(None);
         }
         // Symmetric: both sides of the comparison are questions.
-        Ok(self.cache_embedder.embed(&[prompt], Purpose::Query).await?.into_iter().next())
+        match self.cache_embedder.embed(&[prompt], Purpose::Query).await {
+            Err(Error::Embedder { retryable: true, .. }) => Ok(None),
+            made => Ok(made?.into_iter().next()),
+        }
     }
 
     /// Removes cache entries, and gives how many.

@@ -89,12 +89,15 @@ pub struct RecallReport {
     pub degraded: Vec<Degradation>,
 }
 
-/// Something that an answer lacks.
+/// Something that an answer or a receipt lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Degradation {
-    /// The embedder was away: only words were compared.
+    /// The embedder was away: only words were compared, or what was written has no vector yet and is found by its words
+    /// until it has.
     EmbedderUnavailable,
+    /// The cache was away: until it is back and was told, it may serve answers that used what was changed.
+    InvalidationPending,
     /// An arm gave fewer candidates than there are; its report says how many.
     Shortfall,
     /// An arm was approximate; its report says which.

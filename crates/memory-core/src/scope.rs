@@ -62,6 +62,12 @@ impl Scope {
         &self.tenant
     }
 
+    /// The whole of this scope's tenant.
+    #[must_use]
+    pub fn whole_tenant(&self) -> Self {
+        Self { tenant: self.tenant.clone(), user: None, agent: None, session: None }
+    }
+
     /// The user, if set.
     #[must_use]
     pub fn user(&self) -> Option<&str> {

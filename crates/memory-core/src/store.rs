@@ -1,5 +1,6 @@
 //! The persistent side: the trait of a durable store of memories, and the values that go in and out of it.
 
+mod backlog;
 mod changes;
 mod scopes;
 
@@ -9,8 +10,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{EmbeddedMemory, Embedding, Error, Filter, Memory, MemoryId, Metadata, Result, Scope, Timestamp};
+use crate::{
+    Degradation, EmbeddedMemory, Embedding, Error, Filter, Memory, MemoryId, Metadata, Result, Scope, Timestamp,
+};
 
+pub use backlog::{Unembedded, VectorBacklog};
 pub use changes::{Change, ChangeEvent, ChangeFeed, ChangeLag, ChangePosition};
 pub use scopes::{MAX_SCOPES, check_also};
 
@@ -85,6 +89,30 @@ pub trait MemoryStore: fmt::Debug + Send + Sync {
     fn changes(&self) -> Option<&dyn ChangeFeed> {
         None
     }
+
+    /// The memories without a vector; `None` where the store cannot tell which.
+    fn backlog(&self) -> Option<&dyn VectorBacklog> {
+        None
+    }
+
+    /// Where the order of writes is now, to ask later whether something was changed since. `None` where the store cannot tell.
+    async fn mark(&self) -> Result<Option<StoreMark>> {
+        Ok(None)
+    }
+
+    /// Whether all of these memories of the scope's tenant are there, and were not changed since a mark. Without a mark only
+    /// whether they are there; so too in a store that gives no marks. Never yes where that is not so; no where nothing was
+    /// changed costs whoever asks no more than their work again.
+    async fn stand(&self, scope: &Scope, memories: &[MemoryId], since: Option<&StoreMark>) -> Result<bool> {
+        let _ = since;
+        let tenant = scope.whole_tenant();
+        for &id in memories {
+            if self.get(&tenant, id).await?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
 }
 
 /// A position in the store's order of writes. Opaque to callers: they carry it from a write to a read.
@@ -97,6 +125,10 @@ impl fmt::Display for WriteToken {
         f.write_str(&self.0)
     }
 }
+
+/// What a store held at one time, to compare with. Opaque to callers, and of use for as long as something is computed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreMark(pub String);
 
 /// Makes a write safe to send twice: the second one has no effect and gets the first one's receipt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +157,9 @@ pub struct InsertReceipt {
     pub token: WriteToken,
     /// Whether this is the receipt of an earlier write under the same idempotency key.
     pub replayed: bool,
+    /// What was left for later, and why; empty when nothing was. A store leaves it empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub degraded: Vec<Degradation>,
 }
 
 /// What became of one memory of a batch.
@@ -209,6 +244,8 @@ pub struct UpdateReceipt {
     pub memory: Arc<Memory>,
     /// Carry it to a read to see this write there.
     pub token: WriteToken,
+    /// What was left for later, and why; empty when nothing was. A store leaves it empty.
+    pub degraded: Vec<Degradation>,
 }
 
 /// What to forget. Always inside `scope`.
@@ -252,6 +289,9 @@ pub struct ForgetReceipt {
     pub dry_run: bool,
     /// Carry it to a read to see this write there; `None` in a dry run.
     pub token: Option<WriteToken>,
+    /// What was left for later, and why; empty when nothing was. A store leaves it empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub degraded: Vec<Degradation>,
 }
 
 /// Which page of a scope's memories.

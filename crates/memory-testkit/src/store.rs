@@ -1,6 +1,7 @@
 //! The contract of `memory_core::MemoryStore`, a function for each promise.
 
 mod forgetting;
+mod later;
 mod listing;
 mod scope;
 mod search;
@@ -19,6 +20,7 @@ pub use forgetting::{
     a_dry_run_changes_nothing, a_receipt_counts_what_went, forgetting_reaches_what_was_derived,
     forgotten_stays_forgotten, what_is_derived_from_the_forgotten_is_refused,
 };
+pub use later::{a_mark_tells_what_was_changed_since, a_vector_is_added_to_the_version_it_is_of};
 pub use listing::{a_turn_knows_the_turn_before, pages_hold_every_memory_once};
 pub use scope::{
     a_narrower_scope_sees_only_its_own, hostile_text_is_only_text, scopes_are_searched_as_one, tenant_from_identity,

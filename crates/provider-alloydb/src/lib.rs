@@ -37,6 +37,7 @@
 //! # }
 //! ```
 
+mod backlog;
 mod batch;
 mod config;
 mod connections;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use memory_core::{
     Candidates, ChangeFeed, Cursor, EmbeddingSpace, Error, ForgetReceipt, ForgetRequest, InsertBatch, InsertReceipt,
-    ListRequest, Memory, MemoryId, MemoryPatch, MemoryStore, Page, Result, Scope, SearchRequest, StoreStats, Timestamp,
-    UpdateReceipt, WriteToken,
+    ListRequest, Memory, MemoryId, MemoryPatch, MemoryStore, Page, Result, Scope, SearchRequest, StoreMark, StoreStats,
+    Timestamp, UpdateReceipt, VectorBacklog, WriteToken,
 };
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
@@ -59,7 +59,9 @@ impl MemoryStore for AlloyDbMemoryProvider {
             next.valid_to = next.valid_to.map(whole_micros);
             next.expires_at = next.expires_at.map(whole_micros);
             match self.replace(scope, &former, &next, &patch).await? {
-                Replaced::Done(token) => return Ok(UpdateReceipt { memory: Arc::new(next), token }),
+                Replaced::Done(token) => {
+                    return Ok(UpdateReceipt { memory: Arc::new(next), token, degraded: Vec::new() });
+                }
                 Replaced::NotFound => return Err(Error::NotFound(id)),
                 // Somebody else was faster: the patch is for the version that is there now, if the caller is for any.
                 Replaced::Changed => {}
@@ -143,6 +145,18 @@ impl MemoryStore for AlloyDbMemoryProvider {
 
     fn changes(&self) -> Option<&dyn ChangeFeed> {
         Some(self)
+    }
+
+    fn backlog(&self) -> Option<&dyn VectorBacklog> {
+        Some(self)
+    }
+
+    async fn mark(&self) -> Result<Option<StoreMark>> {
+        self.read_mark().await.map(Some)
+    }
+
+    async fn stand(&self, scope: &Scope, memories: &[MemoryId], since: Option<&StoreMark>) -> Result<bool> {
+        self.all_stand(scope, memories, since).await
     }
 }
 

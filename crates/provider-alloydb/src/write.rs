@@ -50,7 +50,7 @@ pub(crate) struct Write {
 impl Write {
     fn created(&self, token: memory_core::WriteToken) -> InsertReceipt {
         let item = InsertedItem { id: self.item.memory.id, status: InsertStatus::Created };
-        InsertReceipt { items: vec![item], token, replayed: false }
+        InsertReceipt { items: vec![item], token, replayed: false, degraded: Vec::new() }
     }
 }
 
@@ -175,5 +175,6 @@ fn read_receipt(row: &PgRow, instance: &str) -> sqlx::Result<InsertReceipt> {
         items: items.collect::<sqlx::Result<_>>()?,
         token: token(instance, row.try_get("token")?),
         replayed: row.try_get("replayed")?,
+        degraded: Vec::new(),
     })
 }

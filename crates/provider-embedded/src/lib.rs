@@ -32,6 +32,7 @@
 mod cache;
 mod config;
 mod error;
+mod follow;
 mod former;
 mod lock;
 mod partition;

@@ -55,8 +55,26 @@ pub(crate) const INSERT_HISTORY: &str = "\
     SELECT id, version, recorded_at, content_hash, ?2, space, vector FROM memory WHERE id = ?1";
 pub(crate) const UPDATE_MEMORY: &str = "\
     UPDATE memory SET version = ?2, text = ?3, metadata = ?4, importance = ?5, valid_to = ?6, recorded_at = ?7, \
-        expires_at = ?8, content_hash = ?9 WHERE id = ?1";
+        expires_at = ?8, content_hash = ?9, changed = ?10 WHERE id = ?1";
 pub(crate) const UPDATE_VECTOR: &str = "UPDATE memory SET space = ?2, vector = ?3 WHERE id = ?1";
+pub(crate) const WITHOUT_VECTOR: &str = "\
+    SELECT position, tenant, id, version FROM memory \
+    WHERE vector IS NULL AND position > ?1 AND (expires_at IS NULL OR expires_at > ?2) ORDER BY position LIMIT ?3";
+
+pub(crate) const IS_FOLLOWER: &str = "SELECT EXISTS (SELECT 1 FROM follower WHERE name = ?)";
+pub(crate) const BEGIN_FOLLOWING: &str = "INSERT OR IGNORE INTO follower (name, passed) VALUES (?, 0)";
+pub(crate) const PASS_CHANGES: &str = "\
+    INSERT INTO follower (name, passed) VALUES (?, ?) ON CONFLICT DO UPDATE SET passed = max(passed, excluded.passed)";
+pub(crate) const END_FOLLOWING: &str = "DELETE FROM follower WHERE name = ?";
+pub(crate) const UNSEEN_CHANGES: &str = "\
+    SELECT sequence, tenant, event, memory, occurred_at FROM change \
+    WHERE sequence > (SELECT passed FROM follower WHERE name = ?1) ORDER BY sequence LIMIT ?2";
+pub(crate) const LAG_OF_FOLLOWER: &str = "\
+    SELECT count(*), min(occurred_at) FROM change \
+    WHERE sequence > coalesce((SELECT passed FROM follower WHERE name = ?), 0)";
+pub(crate) const REMOVE_PASSED: &str = "\
+    DELETE FROM change WHERE sequence <= coalesce((SELECT min(passed) FROM follower), 9223372036854775807)";
+
 /// The columns that [`crate::former`] reads, of every former version.
 pub(crate) const SELECT_FORMER: &str =
     "SELECT position, body, h.space, h.vector FROM memory JOIN memory_history h ON h.id = memory.id";

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use memory_core::store::validate_batch;
 use memory_core::{
-    Candidates, Cursor, Error, ForgetReceipt, ForgetRequest, InsertBatch, InsertReceipt, ListRequest, Memory, MemoryId,
-    MemoryPatch, MemoryStore, Page, Result, Scope, SearchRequest, StoreStats, UpdateReceipt,
+    Candidates, ChangeFeed, Cursor, Error, ForgetReceipt, ForgetRequest, InsertBatch, InsertReceipt, ListRequest,
+    Memory, MemoryId, MemoryPatch, MemoryStore, Page, Result, Scope, SearchRequest, StoreMark, StoreStats,
+    UpdateReceipt, VectorBacklog,
 };
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::OwnedRwLockReadGuard;
@@ -54,7 +55,7 @@ impl MemoryStore for EmbeddedProvider {
     async fn update(&self, scope: &Scope, id: MemoryId, patch: MemoryPatch) -> Result<UpdateReceipt> {
         let task = Task::Update { scope: scope.clone(), id, patch: Box::new(patch) };
         match self.write("update", task).await? {
-            Answer::Updated { memory, token } => Ok(UpdateReceipt { memory, token }),
+            Answer::Updated { memory, token } => Ok(UpdateReceipt { memory, token, degraded: Vec::new() }),
             other => Err(unexpected("update", &other)),
         }
     }
@@ -139,6 +140,22 @@ impl MemoryStore for EmbeddedProvider {
         let read: sqlx::Result<i64> = sqlx::query_scalar(sql::READ_SEQUENCE).fetch_one(&self.inner.readers).await;
         read.map(drop).map_err(|error| backend("health", error))
     }
+
+    fn changes(&self) -> Option<&dyn ChangeFeed> {
+        Some(self)
+    }
+
+    fn backlog(&self) -> Option<&dyn VectorBacklog> {
+        Some(self)
+    }
+
+    async fn mark(&self) -> Result<Option<StoreMark>> {
+        self.read_mark().await.map(Some)
+    }
+
+    async fn stand(&self, scope: &Scope, memories: &[MemoryId], since: Option<&StoreMark>) -> Result<bool> {
+        self.all_stand(scope, memories, since).await
+    }
 }
 
 impl EmbeddedProvider {
@@ -207,7 +224,7 @@ async fn big_search(
 }
 
 /// The writer answers each task in its own kind; anything else is a bug in it.
-fn unexpected(operation: &'static str, answer: &Answer) -> Error {
+pub(crate) fn unexpected(operation: &'static str, answer: &Answer) -> Error {
     let source = format!("the writer answered {answer:?}").into();
     Error::Backend { provider: PROVIDER, operation, retryable: false, source }
 }

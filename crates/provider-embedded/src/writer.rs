@@ -5,6 +5,7 @@
 //! changes are applied to what is in memory, and then all are answered.
 
 mod answers;
+mod follow;
 mod memories;
 mod sessions;
 
@@ -13,9 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use memory_core::{
-    AppendReceipt, AppendRequest, CacheEntryId, EmbeddingSpace, Error, ForgetReceipt, ForgetRequest, InsertBatch,
-    InsertReceipt, InvalidateRequest, Memory, MemoryId, MemoryPatch, NewCacheEntry, Result, Scope, Timestamp,
-    UpdateReceipt, WriteToken,
+    AppendReceipt, AppendRequest, CacheEntryId, Embedding, EmbeddingSpace, Error, ForgetReceipt, ForgetRequest,
+    InsertBatch, InsertReceipt, InvalidateRequest, Memory, MemoryId, MemoryPatch, NewCacheEntry, Result, Scope,
+    Timestamp, Unembedded, UpdateReceipt, WriteToken,
 };
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
@@ -30,6 +31,8 @@ use crate::schema;
 use crate::shelves::{ShelfChange, Shelves};
 use crate::sql;
 use crate::tenants::{PartitionChange, Tenants};
+
+pub(crate) use self::follow::Follow;
 
 /// How far what makes room may go over the configured size, beside an eighth of it.
 const RESERVE_BYTES: u64 = 1 << 20;
@@ -50,6 +53,9 @@ pub(crate) enum Task {
     /// Give a sliding answer its time again.
     Prolong(CacheEntryId),
     Invalidate(InvalidateRequest),
+    /// Give a memory the vector that it was stored without.
+    AddVector(Unembedded, Box<Embedding>),
+    Follow(Follow),
     Append(Box<AppendRequest>),
     ClearSession(Scope),
     /// Take expired memories and ended sessions out of the file.
@@ -80,9 +86,13 @@ impl Task {
         match self {
             Self::Forget(request) => request.dry_run,
             Self::Invalidate(request) => request.dry_run,
-            Self::Insert(_) | Self::Update { .. } | Self::FileAnswer(_) | Self::Append(_) | Self::ClearSession(_) => {
-                false
-            }
+            Self::Insert(_)
+            | Self::Update { .. }
+            | Self::FileAnswer(_)
+            | Self::AddVector(..)
+            | Self::Follow(_)
+            | Self::Append(_)
+            | Self::ClearSession(_) => false,
             Self::Prolong(_) | Self::RemoveExpired | Self::Close => false,
         }
     }
@@ -97,6 +107,8 @@ pub(crate) enum Answer {
     Filed(CacheEntryId),
     Prolonged,
     Invalidated(u64),
+    VectorAdded(bool),
+    Followed(u64),
     Appended(AppendReceipt),
     Cleared(u64),
     RemovedExpired(u64),
@@ -104,7 +116,7 @@ pub(crate) enum Answer {
 }
 
 impl From<UpdateReceipt> for Answer {
-    fn from(UpdateReceipt { memory, token }: UpdateReceipt) -> Self {
+    fn from(UpdateReceipt { memory, token, .. }: UpdateReceipt) -> Self {
         Self::Updated { memory, token }
     }
 }
@@ -332,6 +344,9 @@ impl Writer {
                 }
             }
         }
+        if let Err(error) = sqlx::query(sql::REMOVE_PASSED).execute(&mut self.connection).await {
+            tracing::warn!(%error, "changes that all have passed were not removed");
+        }
         if self.log_holds_forgotten {
             self.empty_log().await;
         }
@@ -396,6 +411,10 @@ impl Transaction<'_> {
             Task::FileAnswer(entry) => self.file_answer(entry).await.map(Answer::Filed),
             Task::Prolong(id) => self.prolong(*id).await.map(|()| Answer::Prolonged),
             Task::Invalidate(request) => self.invalidate(request).await.map(Answer::Invalidated),
+            Task::AddVector(unembedded, embedding) => {
+                self.add_vector(unembedded, embedding).await.map(Answer::VectorAdded)
+            }
+            Task::Follow(follow) => self.follow(follow).await.map(Answer::Followed),
             Task::Append(request) => self.append(request).await.map(Answer::Appended),
             Task::ClearSession(scope) => self.clear_session(scope).await.map(Answer::Cleared),
             Task::RemoveExpired => {

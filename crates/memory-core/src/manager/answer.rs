@@ -11,7 +11,7 @@ use quick_cache::sync::Cache;
 use super::{TieredMemoryManager, or_outage};
 use crate::{
     CacheEntryId, CacheHit, CacheLookup, CacheMode, CachePolicy, CacheRequest, Error, Fingerprint, MemoryId, Metadata,
-    NearMiss, NewCacheEntry, Result, Scope, text,
+    NearMiss, NewCacheEntry, Result, Scope, StoreMark, text,
 };
 
 /// For how long one process may compute an answer before another begins the same, unless the builder is told otherwise.
@@ -70,7 +70,8 @@ impl Answer {
 pub struct ComputedAnswer {
     /// The answer.
     pub answer: NewAnswer,
-    /// Its entry in the cache; none when there is no cache, or it could not take it.
+    /// Its entry in the cache; none when there is no cache, it could not take it, or a memory that the answer used was changed
+    /// meanwhile.
     pub entry: Option<CacheEntryId>,
     /// The nearest entry that was not served instead, and why.
     pub near: Option<NearMiss>,
@@ -200,8 +201,9 @@ impl TieredMemoryManager {
         if let Some(hit) = self.wait_for_others(request).await? {
             return Ok(Answer::Cached(hit));
         }
+        let since = self.medium_term_provider.mark().await;
         let computed = match compute().await {
-            Ok(answer) => self.file(request, answer, near).await,
+            Ok(answer) => self.file(request, answer, near, since).await,
             Err(error) => Err(AnswerError::Compute(error)),
         };
         if let Some(cache) = &self.short_term_provider {
@@ -236,7 +238,18 @@ impl TieredMemoryManager {
         request: &CacheRequest,
         answer: NewAnswer,
         near: Option<NearMiss>,
+        since: Result<Option<StoreMark>>,
     ) -> Result<ComputedAnswer, AnswerError<E>> {
+        let tenant = request.scope.whole_tenant();
+        let stands = match &since {
+            Ok(since) => self.stand(&tenant, &answer.depends_on, since.as_ref()).await,
+            // It used what the store gave, and nobody can say whether that still holds.
+            Err(_) => answer.depends_on.is_empty(),
+        };
+        if !stands {
+            return Ok(ComputedAnswer { entry: None, answer, near });
+        }
+        let since = since.unwrap_or_default();
         let entry = NewCacheEntry {
             scope: request.scope.clone(),
             prompt: request.prompt.clone(),
@@ -249,6 +262,6 @@ impl TieredMemoryManager {
             ttl: answer.ttl.unwrap_or(self.cache_ttl),
             sliding: false,
         };
-        Ok(ComputedAnswer { entry: self.cache_store(entry).await?, answer, near })
+        Ok(ComputedAnswer { entry: self.cache_store_since(entry, since.as_ref()).await?, answer, near })
     }
 }

@@ -37,7 +37,12 @@ impl MemoryStore for Broken {
             .memories
             .iter()
             .map(|item| memory_core::InsertedItem { id: item.memory.id, status: memory_core::InsertStatus::Created });
-        Ok(InsertReceipt { items: items.collect(), token: WriteToken("1".into()), replayed: false })
+        Ok(InsertReceipt {
+            items: items.collect(),
+            token: WriteToken("1".into()),
+            replayed: false,
+            degraded: Vec::new(),
+        })
     }
 
     async fn get(&self, _: &Scope, _: MemoryId) -> Result<Option<Arc<Memory>>> {

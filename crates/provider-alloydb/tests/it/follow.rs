@@ -219,3 +219,31 @@ async fn functions_that_are_not_the_roles_say_so() {
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("does not belong to the role orchestra_follow") && !error.is_retryable(), "{cause}");
 }
+
+/// What the role of the backlog may do by itself.
+#[tokio::test]
+async fn the_role_of_the_backlog_sees_which_memories_have_no_vector_and_no_text() {
+    let Some(home) = Home::new() else { return };
+    let store = home.open().await;
+    let scope = make::user("acme", "ann");
+    let mut batch = make::batch(["with", "without"].map(|text| make::memory(&scope, text, home.clock.now())));
+    batch.memories[0].embedding = Some(make::embedding(&make::space("testkit"), 1));
+    store.insert(batch.clone()).await.unwrap();
+    let mut direct = home.direct().await;
+    direct.execute("SET ROLE orchestra_backlog").await.unwrap();
+    for refused in [
+        "SELECT text FROM orchestra.memories",
+        "SELECT metadata FROM orchestra.memories",
+        "SELECT user_id FROM orchestra.memories",
+        "SELECT FROM orchestra.memory_versions",
+        "SELECT FROM orchestra.outbox",
+        "UPDATE orchestra.memories SET space = NULL",
+        "DELETE FROM orchestra.memories",
+    ] {
+        let error = direct.execute(refused).await.expect_err(refused);
+        assert_eq!(error.as_database_error().unwrap().code().unwrap(), NOT_ALLOWED, "{refused}: {error}");
+    }
+    let seen: Vec<uuid::Uuid> =
+        sqlx::query_scalar("SELECT id FROM orchestra.memories").fetch_all(&mut direct).await.unwrap();
+    assert_eq!(seen, [batch.memories[1].memory.id.as_uuid()]);
+}

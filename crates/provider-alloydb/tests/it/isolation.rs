@@ -210,6 +210,7 @@ async fn no_function_and_no_statistics_lead_around_the_policies() {
         [
             "orchestra.acknowledge_changes(text,text,bigint)",
             "orchestra.follower_lag(text)",
+            "orchestra.list_without_vector(timestamp with time zone,bigint,integer)",
             "orchestra.read_changes(text,integer)",
             "orchestra.remove_empty_sessions(integer)",
             "orchestra.remove_expired(timestamp with time zone,timestamp with time zone,integer)",

@@ -15,5 +15,6 @@ mod large;
 mod migrations;
 mod pooler;
 mod support;
+mod tiers;
 mod tls;
 mod together;

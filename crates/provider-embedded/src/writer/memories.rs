@@ -36,7 +36,7 @@ impl Transaction<'_> {
             }
             items.push(InsertedItem { id: memory.id, status });
         }
-        let receipt = InsertReceipt { items, token: self.progress.token(), replayed: false };
+        let receipt = InsertReceipt { items, token: self.progress.token(), replayed: false, degraded: Vec::new() };
         self.keep_receipt(tenant, batch, &receipt).await?;
         Ok(receipt)
     }
@@ -190,7 +190,8 @@ impl Transaction<'_> {
             .bind(next.valid_to.map(micros))
             .bind(micros(next.recorded_at))
             .bind(next.expires_at.map(micros))
-            .bind(next.content_hash().as_bytes().to_vec());
+            .bind(next.content_hash().as_bytes().to_vec())
+            .bind((self.progress.sequence + 1).cast_signed());
         self.execute("update", query).await?;
         let vector = match (&patch.text, &patch.embedding) {
             (None, None) => VectorChange::Keep,
@@ -204,10 +205,10 @@ impl Transaction<'_> {
         let change = Change::Update { memory: memory.clone(), vector };
         self.changed(memory.scope.tenant_name(), memory.scope.user(), change);
         self.delete_answers_of(memory.scope.tenant_name(), id).await?;
-        Ok(UpdateReceipt { memory, token: self.progress.token() })
+        Ok(UpdateReceipt { memory, token: self.progress.token(), degraded: Vec::new() })
     }
 
-    async fn set_vector(&mut self, id: MemoryId, embedding: Option<&Embedding>) -> Result<()> {
+    pub(super) async fn set_vector(&mut self, id: MemoryId, embedding: Option<&Embedding>) -> Result<()> {
         let space = match embedding {
             Some(embedding) => Some(self.space_number(embedding.space()).await?),
             None => None,
@@ -256,6 +257,7 @@ impl Transaction<'_> {
             cache_entries,
             dry_run: request.dry_run,
             token,
+            degraded: Vec::new(),
         })
     }
 
@@ -336,7 +338,7 @@ impl Transaction<'_> {
         query.execute(&mut *self.connection).await.map(drop).map_err(|error| backend(operation, error))
     }
 
-    fn changed(&mut self, tenant: &str, user: Option<&str>, change: Change) {
+    pub(super) fn changed(&mut self, tenant: &str, user: Option<&str>, change: Change) {
         let change = PartitionChange { sequence: self.progress.sequence, user: user.map(str::to_owned), change };
         match self.changes.partitions.get_mut(tenant) {
             Some(changes) => changes.push(change),

@@ -74,6 +74,10 @@ impl ManagerFixture for Fixture {
         self.home.clock.clone()
     }
 
+    fn is_one(&self) -> bool {
+        true
+    }
+
     async fn open(&self) -> (Arc<dyn MemoryStore>, Arc<dyn SemanticCache>) {
         let provider = self.provider().await;
         (Arc::new(provider.clone()), Arc::new(provider))
@@ -93,6 +97,10 @@ impl WorkingFixture for Fixture {
 
 mod store {
     memory_testkit::store_suite!(super::Fixture::new());
+}
+
+mod changes {
+    memory_testkit::changes_suite!(super::Fixture::new());
 }
 
 mod cache {

@@ -1,0 +1,153 @@
+//! Doubles that fail when they are told to, around providers that are real.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use memory_core::{
+    CacheEntryId, CacheLookup, CacheRequest, CacheStats, Candidates, ChangeFeed, Error, ForgetReceipt, ForgetRequest,
+    InsertBatch, InsertReceipt, InvalidateRequest, ListRequest, Memory, MemoryId, MemoryPatch, MemoryStore,
+    NewCacheEntry, Page, Result, Scope, SearchRequest, SemanticCache, StoreMark, StoreStats, UpdateReceipt,
+    VectorBacklog,
+};
+
+/// Whether a double is away. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Outage(Arc<AtomicBool>);
+
+impl Outage {
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    pub fn end(&self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+
+    fn check(&self, operation: &'static str) -> Result<()> {
+        if !self.0.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let source = "a double that fails because the test said so".into();
+        Err(Error::Backend { provider: "testkit", operation, retryable: true, source })
+    }
+}
+
+/// A real cache that can be away.
+#[derive(Debug)]
+pub struct FailingCache {
+    pub inner: Arc<dyn SemanticCache>,
+    pub outage: Outage,
+}
+
+#[async_trait]
+impl SemanticCache for FailingCache {
+    async fn lookup(&self, request: &CacheRequest) -> Result<CacheLookup> {
+        self.outage.check("lookup")?;
+        self.inner.lookup(request).await
+    }
+
+    async fn store(&self, entry: NewCacheEntry) -> Result<CacheEntryId> {
+        self.outage.check("store")?;
+        self.inner.store(entry).await
+    }
+
+    async fn invalidate(&self, request: &InvalidateRequest) -> Result<u64> {
+        self.outage.check("invalidate")?;
+        self.inner.invalidate(request).await
+    }
+
+    async fn stats(&self, scope: &Scope) -> Result<CacheStats> {
+        self.outage.check("stats")?;
+        self.inner.stats(scope).await
+    }
+
+    async fn begin_fill(&self, request: &CacheRequest, lease: Duration) -> Result<bool> {
+        self.outage.check("begin fill")?;
+        self.inner.begin_fill(request, lease).await
+    }
+
+    async fn end_fill(&self, request: &CacheRequest) -> Result<()> {
+        self.outage.check("end fill")?;
+        self.inner.end_fill(request).await
+    }
+}
+
+/// A real store that can be away.
+#[derive(Debug)]
+pub struct FailingStore {
+    pub inner: Arc<dyn MemoryStore>,
+    pub outage: Outage,
+}
+
+#[async_trait]
+impl MemoryStore for FailingStore {
+    async fn insert(&self, batch: InsertBatch) -> Result<InsertReceipt> {
+        self.outage.check("insert")?;
+        self.inner.insert(batch).await
+    }
+
+    async fn get(&self, scope: &Scope, id: MemoryId) -> Result<Option<Arc<Memory>>> {
+        self.outage.check("get")?;
+        self.inner.get(scope, id).await
+    }
+
+    async fn turn_before(&self, scope: &Scope, id: MemoryId) -> Result<Option<Arc<Memory>>> {
+        self.outage.check("turn before")?;
+        self.inner.turn_before(scope, id).await
+    }
+
+    async fn update(&self, scope: &Scope, id: MemoryId, patch: MemoryPatch) -> Result<UpdateReceipt> {
+        self.outage.check("update")?;
+        self.inner.update(scope, id, patch).await
+    }
+
+    async fn history(&self, scope: &Scope, id: MemoryId) -> Result<Vec<Memory>> {
+        self.outage.check("history")?;
+        self.inner.history(scope, id).await
+    }
+
+    async fn forget(&self, request: &ForgetRequest) -> Result<ForgetReceipt> {
+        self.outage.check("forget")?;
+        self.inner.forget(request).await
+    }
+
+    async fn list(&self, request: &ListRequest) -> Result<Page> {
+        self.outage.check("list")?;
+        self.inner.list(request).await
+    }
+
+    async fn search(&self, request: &SearchRequest) -> Result<Candidates> {
+        self.outage.check("search")?;
+        self.inner.search(request).await
+    }
+
+    async fn stats(&self, scope: &Scope) -> Result<StoreStats> {
+        self.outage.check("stats")?;
+        self.inner.stats(scope).await
+    }
+
+    async fn health(&self) -> Result<()> {
+        self.outage.check("health")?;
+        self.inner.health().await
+    }
+
+    fn changes(&self) -> Option<&dyn ChangeFeed> {
+        self.inner.changes()
+    }
+
+    fn backlog(&self) -> Option<&dyn VectorBacklog> {
+        self.inner.backlog()
+    }
+
+    async fn mark(&self) -> Result<Option<StoreMark>> {
+        self.outage.check("mark")?;
+        self.inner.mark().await
+    }
+
+    async fn stand(&self, scope: &Scope, memories: &[MemoryId], since: Option<&StoreMark>) -> Result<bool> {
+        self.outage.check("stand")?;
+        self.inner.stand(scope, memories, since).await
+    }
+}

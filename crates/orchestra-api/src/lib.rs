@@ -2,6 +2,7 @@
 //!
 //! - [`config`] holds every flag and environment variable of the server, checked once.
 //! - [`state`] opens the providers that the settings name and puts the tiers together.
+//! - [`background`] runs beside the requests.
 //! - [`http`] is the router: every route, limit and error of the interface. It needs no socket, so the command line
 //!   calls the same router in process that [`serve`](mod@serve) puts behind a listener.
 //! - [`identity`] is who calls and what they may do: API keys, limits, the audit log.
@@ -10,6 +11,7 @@
 //! - [`telemetry`] sets up the log.
 //! - [`cli`] is the command line, [`client`] its way to the router, [`import`] what it reads files with.
 
+pub mod background;
 pub mod cli;
 pub mod client;
 pub mod config;

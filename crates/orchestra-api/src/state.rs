@@ -3,7 +3,7 @@
 pub mod trial;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -18,6 +18,7 @@ use provider_redis::RedisSemanticCacheProvider;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::background::{self, Background};
 use crate::config::{CacheEmbedderSettings, EmbedderSettings, MediumTermProvider, Settings, ShortTermProvider};
 use crate::error::chain;
 use crate::identity::gate::Gate;
@@ -41,6 +42,7 @@ struct Shared {
     started: Instant,
     in_flight: Arc<Semaphore>,
     providers: Providers,
+    background: Mutex<Option<Background>>,
 }
 
 /// What was opened for the tiers.
@@ -86,7 +88,9 @@ impl AppState {
         if let Some(cache) = providers.cache(settings.short_term_provider) {
             manager = manager.short_term_provider(cache);
         }
-        Self::assemble(manager.build()?, settings.clone(), providers)
+        let manager = manager.build()?;
+        let background = background::spawn(&manager, settings.short_term_provider != ShortTermProvider::Embedded);
+        Self::assemble(manager, settings.clone(), providers, Some(background))
     }
 
     /// The state over tiers that the caller put together.
@@ -94,13 +98,26 @@ impl AppState {
     /// # Errors
     /// When the settings name a tenant that is not acceptable, or the keys file or the audit file cannot be used.
     pub fn new(manager: TieredMemoryManager, settings: Settings) -> anyhow::Result<Self> {
-        Self::assemble(manager, settings, Providers::default())
+        Self::assemble(manager, settings, Providers::default(), None)
     }
 
-    fn assemble(manager: TieredMemoryManager, settings: Settings, providers: Providers) -> anyhow::Result<Self> {
+    fn assemble(
+        manager: TieredMemoryManager,
+        settings: Settings,
+        providers: Providers,
+        background: Option<Background>,
+    ) -> anyhow::Result<Self> {
         let gate = Gate::open(&settings)?;
         let in_flight = Arc::new(Semaphore::new(MAX_IN_FLIGHT as usize));
-        Ok(Self(Arc::new(Shared { manager, settings, gate, started: Instant::now(), in_flight, providers })))
+        Ok(Self(Arc::new(Shared {
+            manager,
+            settings,
+            gate,
+            started: Instant::now(),
+            in_flight,
+            providers,
+            background: Mutex::new(background),
+        })))
     }
 
     /// The tiers.
@@ -169,6 +186,7 @@ impl AppState {
             tracing::warn!(in_flight, "requests cut off at the end of the grace period");
         }
         self.0.in_flight.close();
+        drop(self.0.background.lock().unwrap_or_else(PoisonError::into_inner).take());
         let Providers { embedded, redis: _, alloydb } = &self.0.providers;
         if let Some(alloydb) = alloydb {
             alloydb.close().await;

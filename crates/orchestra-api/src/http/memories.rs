@@ -5,8 +5,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use memory_core::{
-    Draft, Error, Filter, ForgetReceipt, ForgetRequest, InsertReceipt, InsertStatus, ListRequest, Memory, MemoryId,
-    MemoryKind, MemoryPatch, RememberRequest, Selection, Timestamp, WriteToken,
+    Degradation, Draft, Error, Filter, ForgetReceipt, ForgetRequest, InsertReceipt, InsertStatus, ListRequest, Memory,
+    MemoryId, MemoryKind, MemoryPatch, RememberRequest, Selection, Timestamp, WriteToken,
 };
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -90,6 +90,8 @@ struct AddedView<'a> {
     status: InsertStatus,
     token: &'a WriteToken,
     replayed: bool,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    degraded: &'a [Degradation],
 }
 
 /// `POST /v1/memories`: one memory, or many in `memories`, all or nothing.
@@ -133,7 +135,13 @@ fn added(receipt: &InsertReceipt) -> Result<Response, Problem> {
             "the store gave a receipt for nothing",
         ));
     };
-    let view = AddedView { id: item.id, status: item.status, token: &receipt.token, replayed: receipt.replayed };
+    let view = AddedView {
+        id: item.id,
+        status: item.status,
+        token: &receipt.token,
+        replayed: receipt.replayed,
+        degraded: &receipt.degraded,
+    };
     let location = HeaderValue::from_str(&format!("/v1/memories/{}", item.id)).expect("a UUID is visible ASCII");
     let touched = Extension(Touched::from(receipt));
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], touched, Json(view)).into_response())
@@ -261,6 +269,8 @@ struct UpdatedView<'a> {
     #[serde(flatten)]
     memory: MemoryView<'a>,
     token: &'a WriteToken,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    degraded: &'a [Degradation],
 }
 
 /// `PATCH /v1/memories/{id}`: another version. With `If-Match` only when the store holds that version.
@@ -300,7 +310,8 @@ pub async fn update(
         return Err(Problem::bad_argument("invalid", "body", "no change", allowed));
     }
     let receipt = state.manager().update(&scope, id, patch).await?;
-    let view = UpdatedView { memory: MemoryView::from(&*receipt.memory), token: &receipt.token };
+    let view =
+        UpdatedView { memory: MemoryView::from(&*receipt.memory), token: &receipt.token, degraded: &receipt.degraded };
     let touched = Extension(Touched::one(id.as_uuid()));
     Ok(([(header::ETAG, etag(&receipt.memory))], touched, Json(view)).into_response())
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use memory_core::recall::MAX_LIMIT;
 use memory_core::{
-    Embedding, EmbeddingSpace, Error, FusionStrategy, InsertReceipt, InsertedItem, Memory, MemoryId, MemoryKind,
-    Metadata, Origin, Scope, Tier, Timestamp, Weights, WriteToken,
+    Degradation, Embedding, EmbeddingSpace, Error, FusionStrategy, InsertReceipt, InsertedItem, Memory, MemoryId,
+    MemoryKind, Metadata, Origin, Scope, Tier, Timestamp, Weights, WriteToken,
 };
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -369,11 +369,13 @@ pub struct BatchView<'a> {
     items: &'a [InsertedItem],
     token: &'a WriteToken,
     replayed: bool,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    degraded: &'a [Degradation],
 }
 
 impl<'a> From<&'a InsertReceipt> for BatchView<'a> {
     fn from(receipt: &'a InsertReceipt) -> Self {
-        Self { items: &receipt.items, token: &receipt.token, replayed: receipt.replayed }
+        Self { items: &receipt.items, token: &receipt.token, replayed: receipt.replayed, degraded: &receipt.degraded }
     }
 }
 

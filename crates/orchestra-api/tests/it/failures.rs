@@ -151,3 +151,39 @@ async fn a_write_ends_even_when_the_client_goes_away() {
     }
     panic!("the write was dropped with its client");
 }
+
+/// A double: an embedder that cannot be reached.
+#[derive(Debug)]
+struct AwayEmbedder(Arc<memory_core::EmbeddingSpace>);
+
+#[async_trait]
+impl memory_core::Embedder for AwayEmbedder {
+    fn space(&self) -> &Arc<memory_core::EmbeddingSpace> {
+        &self.0
+    }
+
+    async fn embed(&self, _: &[&str], _: memory_core::Purpose) -> Result<Vec<memory_core::Embedding>> {
+        let model = self.0.model.clone();
+        Err(Error::Embedder { model, reason: "away".into(), retryable: true, source: None })
+    }
+}
+
+#[tokio::test]
+async fn a_write_is_taken_without_the_embedder_and_says_what_it_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = provider_embedded::EmbeddedConfig::new(folder.path().join("memory.db"));
+    let store = provider_embedded::EmbeddedProvider::open(config).await.unwrap();
+    let space = memory_core::Embedder::space(&embedders::StaticEmbedder::built_in()).clone();
+    let manager = TieredMemoryManager::builder(chrono::Utc::now, || MemoryId::from(uuid::Uuid::now_v7()))
+        .medium_term_provider(Arc::new(store))
+        .embedder(Arc::new(AwayEmbedder(space)))
+        .build()
+        .unwrap();
+    let router = router(AppState::new(manager, Settings::for_data("unused")).unwrap());
+    for body in ["{\"text\":\"the code is 4711\"}", "{\"memories\":[{\"text\":\"the door is red\"}]}"] {
+        let answer = send(&router, Method::POST, "/v1/memories", &[], body).await.ok(201);
+        assert_eq!(answer["degraded"], serde_json::json!(["embedder_unavailable"]));
+    }
+    let answer = send(&router, Method::POST, "/v1/memories/search", &[], "{\"query\":\"code\"}").await.ok(200);
+    assert_eq!(answer["results"].as_array().map(Vec::len), Some(1), "it is found by its words");
+}

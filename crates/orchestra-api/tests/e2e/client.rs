@@ -76,7 +76,7 @@ pub fn texts<'a>(body: &'a Value, member: &str) -> Vec<&'a str> {
 }
 
 /// How long one side may take to notice the other.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until it is so; `what` begins the message when it is not in time.
 pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {

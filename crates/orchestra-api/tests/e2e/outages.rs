@@ -7,7 +7,7 @@ use orchestra_api::error::chain;
 use orchestra_api::state::AppState;
 use serde_json::{Value, json};
 
-use crate::client::{Client, texts, until};
+use crate::client::{Client, PATIENCE, texts, until};
 use crate::setup::Setup;
 
 async fn short_term(client: &Client) -> Value {
@@ -47,13 +47,14 @@ async fn a_database_that_is_late_is_waited_for_and_one_that_never_comes_is_told(
     assert!(told.contains("cannot be reached") && told.contains("startup_patience_seconds"), "{told}");
 
     // The provider itself waits that long for a connection; here it is the start that is to be patient.
-    let args = setup.args().with("alloydb.acquire_timeout_ms", "50");
+    let args = setup.args().with("alloydb.acquire_timeout_ms", "1000");
     let patient = Settings::from_args(&args).unwrap();
     let mut postgres = setup.postgres.take().unwrap();
     let nobody = tokio::net::TcpListener::bind(("127.0.0.1", postgres.port())).await.unwrap();
     let opening = tokio::spawn(async move { AppState::open(&patient).await.map(|state| (state, patient)) });
     for _ in 0..2 {
-        drop(nobody.accept().await.unwrap());
+        let tried = tokio::time::timeout(PATIENCE, nobody.accept()).await;
+        drop(tried.unwrap().unwrap());
     }
     drop(nobody);
     let postgres = tokio::task::spawn_blocking(move || postgres.restart().map(|()| postgres)).await.unwrap().unwrap();

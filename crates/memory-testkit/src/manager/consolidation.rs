@@ -236,10 +236,15 @@ pub async fn turns_are_promoted_before_they_expire(fixture: &dyn StoreFixture) {
 /// More of the same than a memory is compared with become one, in runs of any size, none of which looks at more than it
 /// may.
 pub async fn many_of_the_same_become_one(fixture: &dyn StoreFixture) {
-    const MANY: usize = 75;
+    const MANY: usize = 120;
     let home = Home::open(fixture).await;
     let ann = make::user("acme", "ann");
     home.facts(&ann, &[["Ann likes green tea"; MANY].as_slice(), &["The door is red"]].concat()).await;
+    let planned = home.manager.consolidate(&ConsolidateRequest { dry_run: true, ..home.request(&ann) }).await;
+    let mut closed = BTreeSet::new();
+    for memory in planned.expect("a plan").steps.iter().flat_map(|planned| planned.step.closes()) {
+        assert!(closed.insert(memory.id), "a plan closes nothing twice");
+    }
     let mut request = ConsolidateRequest { limit: 20, ..home.request(&ann) };
     for _ in 0..100 {
         let report = home.manager.consolidate(&request).await.expect("consolidate");

@@ -4,23 +4,24 @@
 //! Every step may be cut short anywhere and is safe to repeat, in this process or in another: a successor's id and key come
 //! from its content, and a source is closed only in the version that the plan has seen. Nothing is deleted.
 
+mod report;
+mod runs;
+
 use std::collections::{HashMap, HashSet};
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::TieredMemoryManager;
-use crate::consolidation::{
-    Consolidator, Derived, METADATA_KEY, Near, Plan, Record, Settings, Step, Window, accept, is_candidate, plan,
-};
+use crate::consolidation::{Derived, METADATA_KEY, Near, Plan, Record, Step, Window, accept, is_candidate, plan};
 use crate::{
-    Condition, Cursor, EmbeddedMemory, Embedding, Error, Field, Filter, InsertBatch, InsertStatus, ListRequest, Memory,
+    Condition, EmbeddedMemory, Embedding, Error, Field, Filter, InsertBatch, InsertStatus, ListRequest, Memory,
     MemoryId, MemoryPatch, Purpose, Result, Scope, SearchRequest, Timestamp, WriteToken,
 };
 
-/// How many memories one run looks at unless told otherwise.
-pub const DEFAULT_CONSOLIDATION_LIMIT: usize = 1000;
-/// The most memories one run looks at.
-pub const MAX_CONSOLIDATION_LIMIT: usize = 100_000;
+pub use report::{
+    ConsolidateReport, ConsolidateRequest, DEFAULT_CONSOLIDATION_LIMIT, DoneStep, MAX_CONSOLIDATION_LIMIT, StepOutcome,
+};
+pub(super) use runs::Runs;
+
 /// How many memories are planned for together.
 const PAGE: usize = 100;
 /// How many of the nearest a memory is compared with.
@@ -28,148 +29,6 @@ const NEIGHBOURS: usize = 32;
 /// How often a successor is looked for before its sources are left to the next run. Each look carries the token of the
 /// write, so a store that cannot wait for it says so.
 const READ_BACK_ATTEMPTS: usize = 5;
-
-/// What to consolidate.
-#[derive(Debug, Clone)]
-pub struct ConsolidateRequest {
-    /// Whose memory. Memories of different scopes inside it are never put together.
-    pub scope: Scope,
-    /// How many memories this run looks at, 1 to [`MAX_CONSOLIDATION_LIMIT`].
-    pub limit: usize,
-    /// Where the run before ended; the beginning unless given.
-    pub cursor: Option<Cursor>,
-    /// Plan only, change nothing.
-    pub dry_run: bool,
-    /// How sure the plan has to be.
-    pub settings: Settings,
-    /// Proposes more than the built-in rules find.
-    pub consolidator: Option<Arc<dyn Consolidator>>,
-}
-
-impl ConsolidateRequest {
-    /// A run from the beginning of `scope` with the defaults.
-    #[must_use]
-    pub fn new(scope: Scope) -> Self {
-        Self {
-            scope,
-            limit: DEFAULT_CONSOLIDATION_LIMIT,
-            cursor: None,
-            dry_run: false,
-            settings: Settings::default(),
-            consolidator: None,
-        }
-    }
-
-    /// Checks the numbers.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`], naming the field.
-    pub fn validate(&self) -> Result<()> {
-        if !(1..=MAX_CONSOLIDATION_LIMIT).contains(&self.limit) {
-            return Err(Error::invalid("limit", self.limit, format!("1 to {MAX_CONSOLIDATION_LIMIT}")));
-        }
-        self.settings.validate()
-    }
-}
-
-/// What a run did.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct ConsolidateReport {
-    /// The steps in their order, with what became of each.
-    pub steps: Vec<DoneStep>,
-    /// How many memories it looked at.
-    pub visited: u64,
-    /// How many proposals of the consolidator were refused; they changed nothing.
-    pub refused_proposals: u64,
-    /// Where the next run goes on; `None` at the end of the scope.
-    pub next: Option<Cursor>,
-    /// Carry it to a read to see the last write there; `None` when nothing was written.
-    pub token: Option<WriteToken>,
-}
-
-/// A step and what became of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DoneStep {
-    /// The step.
-    pub step: Step,
-    /// What became of it.
-    pub outcome: StepOutcome,
-}
-
-/// What became of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StepOutcome {
-    /// It was a dry run.
-    Planned,
-    /// It is done.
-    Done,
-    /// A memory of it was changed or forgotten in the meantime; what is left of it is the next run's.
-    Overtaken,
-    /// What it would write was forgotten, and stays forgotten.
-    RefusedForgotten,
-    /// Its successor is written and cannot be read yet: the sources stay as they are, and the next run closes them.
-    NotYetVisible,
-}
-
-impl StepOutcome {
-    /// Its name, as it is written in answers.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Planned => "planned",
-            Self::Done => "done",
-            Self::Overtaken => "overtaken",
-            Self::RefusedForgotten => "refused_forgotten",
-            Self::NotYetVisible => "not_yet_visible",
-        }
-    }
-}
-
-impl fmt::Display for StepOutcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// The scopes in which a consolidation runs, of a manager and its clones.
-#[derive(Debug, Default)]
-pub(super) struct Runs(Mutex<Vec<Scope>>);
-
-/// A run; it ends when this is dropped.
-struct Run<'a> {
-    runs: &'a Runs,
-    scope: Scope,
-}
-
-impl Runs {
-    /// Begins a run, unless one is under way in a scope that has memories in common with `scope`.
-    fn begin(&self, scope: &Scope) -> Result<Run<'_>> {
-        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if running.iter().any(|other| overlap(other, scope)) {
-            return Err(Error::Busy("a consolidation of this scope is under way"));
-        }
-        running.push(scope.clone());
-        Ok(Run { runs: self, scope: scope.clone() })
-    }
-}
-
-impl Drop for Run<'_> {
-    fn drop(&mut self) {
-        let mut running = self.runs.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = running.iter().position(|scope| *scope == self.scope) {
-            running.swap_remove(at);
-        }
-    }
-}
-
-/// Whether a memory can be in both scopes.
-fn overlap(a: &Scope, b: &Scope) -> bool {
-    let part = |a: Option<&str>, b: Option<&str>| a.is_none() || b.is_none() || a == b;
-    a.tenant_name() == b.tenant_name()
-        && part(a.user(), b.user())
-        && part(a.agent(), b.agent())
-        && part(a.session(), b.session())
-}
 
 impl TieredMemoryManager {
     /// Consolidates the long-term memory of a scope: merges what says the same, closes what a later statement contradicts,

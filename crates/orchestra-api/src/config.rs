@@ -406,7 +406,7 @@ mod tests {
     #[test]
     fn an_address_that_others_reach_needs_a_flag() {
         let error = settings(&["--listen", "0.0.0.0:7070"]).unwrap_err().to_string();
-        insta::assert_snapshot!(error, @"listen: given 0.0.0.0:7070, allowed: a loopback address such as 127.0.0.1; other machines would reach this one, and there are no API keys to ask them for. Make one with `orchestra keys create`, or add --allow-unauthenticated if everyone who reaches it may read and change every memory");
+        insta::assert_snapshot!(error, @"--listen: given 0.0.0.0:7070, allowed: a loopback address such as 127.0.0.1; other machines would reach this one, and there are no API keys to ask them for. Make one with `orchestra keys create`, or add --allow-unauthenticated if everyone who reaches it may read and change every memory");
         assert!(settings(&["--listen", "0.0.0.0:7070", "--allow-unauthenticated"]).is_ok());
         assert!(settings(&["--listen", "[::1]:7070"]).is_ok());
     }

@@ -88,7 +88,8 @@ pub async fn identity(identity: Identity, params: Params) -> Result<Json<Identit
 }
 
 /// `GET /metrics`: what the process measured since it began, for Prometheus.
-pub async fn metrics(State(state): State<AppState>) -> Result<Response, Problem> {
+pub async fn metrics(State(state): State<AppState>, params: Params) -> Result<Response, Problem> {
+    params.finish()?;
     match metrics::render(&state) {
         Some(text) => Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()),
         None => Err(Problem::new(

@@ -22,7 +22,8 @@ async fn no_route_but_the_probes_answers_without_a_key() {
     let (api, [key]) = Api::new([("acme", "read,write,admin")]).await;
     for (method, pattern, need) in needs() {
         let answer = api.call("", method.clone(), &path(pattern), json!({})).await;
-        if need == Need::Nothing {
+        // The server listens on a loopback address.
+        if matches!(need, Need::Nothing | Need::NothingOnLoopback(_)) {
             assert_eq!(answer.status, 200, "{pattern}");
             continue;
         }

@@ -116,7 +116,9 @@ fn prefix(key: &str) -> &str {
 /// Sends a request, as JSON unless `headers` say otherwise.
 async fn send(router: &Router, method: Method, uri: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
     let (headers, status, bytes) = send_raw(router, method, uri, headers, body).await;
-    let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+    // What is measured is no JSON.
+    let text = || Value::String(String::from_utf8_lossy(&bytes).into_owned());
+    let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap_or_else(|_| text()) };
     Answer { status, headers, body }
 }
 

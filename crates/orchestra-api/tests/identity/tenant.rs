@@ -219,3 +219,40 @@ async fn the_settings_tenant_is_nobodys_who_shows_a_key() {
     // A key where none is asked for is not looked at: it opens nothing that was closed.
     assert_eq!(open.get(&key, "/v1/stats").await.ok(200)["tenant"], "house");
 }
+
+#[tokio::test]
+async fn a_tool_speaks_for_the_tenant_of_the_key() {
+    let (api, [attacker, owner, reader]) = Api::new([("acme", ALL), ("victim", ALL), ("victim", "read")]).await;
+    let call = async |key: &str, name: &str, arguments: Value| {
+        let meta = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+        });
+        let params = json!({"name": name, "arguments": arguments, "_meta": meta});
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).to_string();
+        let bearer = format!("Bearer {key}");
+        let mut headers = vec![
+            ("host", "localhost"),
+            ("accept", "application/json, text/event-stream"),
+            ("mcp-protocol-version", "2026-07-28"),
+            ("mcp-method", "tools/call"),
+            ("mcp-name", name),
+        ];
+        if !key.is_empty() {
+            headers.push(("authorization", &bearer));
+        }
+        send(&api.router, Method::POST, "/mcp", &headers, message).await
+    };
+    assert_eq!(call("", "stats", json!({})).await.problem(), (401, "unauthenticated"));
+    let written = call(&owner, "remember", json!({"text": "the cake is of marzipan"})).await.ok(200);
+    assert_eq!(written["result"]["isError"], false, "{written:#}");
+    let recalled = async |key: &str| call(key, "recall", json!({"query": "marzipan"})).await.ok(200).to_string();
+    assert!(recalled(&owner).await.contains("the cake"), "the control");
+    assert!(recalled(&reader).await.contains("the cake"), "the control");
+    assert!(!recalled(&attacker).await.contains("the cake"));
+    let refused = call(&reader, "remember", json!({"text": "not mine to write"})).await.ok(200);
+    assert!(refused.to_string().contains("access_denied"), "{refused:#}");
+    let widened = call(&attacker, "recall", json!({"query": "marzipan", "tenant": "victim"})).await.ok(200);
+    assert!(widened.to_string().contains("tenant_from_identity"), "{widened:#}");
+}

@@ -13,7 +13,7 @@ use crate::{
     EmbeddedMemory, Embedder, Embedding, Error, Field, Filter, Fingerprint, ForgetReceipt, ForgetRequest, IdSource,
     InsertBatch, InsertReceipt, InvalidateRequest, InvalidateSelection, ListRequest, Memory, MemoryId, MemoryKind,
     MemoryPatch, MemoryStore, NewCacheEntry, Origin, Page, Purpose, RecallReport, RecallRequest, Result, Scope,
-    SearchRequest, SemanticCache, StoreMark, StoreStats, Tier, Timestamp, UpdateReceipt, fusion,
+    SearchRequest, SemanticCache, StoreMark, StoreStats, Tier, Timestamp, UpdateReceipt, WorkingMemory, fusion,
 };
 
 /// How many candidates each arm of a recall gives to fusion.
@@ -45,6 +45,7 @@ pub use late::LateEmbedding;
 #[derive(Clone)]
 pub struct TieredMemoryManager {
     short_term_provider: Option<Arc<dyn SemanticCache>>,
+    working_memory: Option<Arc<dyn WorkingMemory>>,
     medium_term_provider: Arc<dyn MemoryStore>,
     long_term_enabled: bool,
     embedder: Arc<dyn Embedder>,
@@ -63,6 +64,7 @@ impl std::fmt::Debug for TieredMemoryManager {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TieredMemoryManager")
             .field("short_term_provider", &self.short_term_provider)
+            .field("working_memory", &self.working_memory)
             .field("medium_term_provider", &self.medium_term_provider)
             .field("long_term_enabled", &self.long_term_enabled)
             .field("embedder", &self.embedder)
@@ -71,6 +73,12 @@ impl std::fmt::Debug for TieredMemoryManager {
 }
 
 impl TieredMemoryManager {
+    /// The messages of the conversations that go on, where there is a provider for them.
+    #[must_use]
+    pub fn working_memory(&self) -> Option<&Arc<dyn WorkingMemory>> {
+        self.working_memory.as_ref()
+    }
+
     /// The embedder of memories and questions.
     #[must_use]
     pub fn embedder(&self) -> &Arc<dyn Embedder> {

@@ -6,12 +6,15 @@ use std::time::Duration;
 use super::answer::{DEFAULT_FILL_LEASE, Flights};
 use super::{DEFAULT_CACHE_THRESHOLD, DEFAULT_CANDIDATES, TieredMemoryManager};
 use crate::cache::DEFAULT_TTL;
-use crate::{CacheMode, CachePolicy, Clock, Embedder, Error, IdSource, MemoryStore, Result, SemanticCache};
+use crate::{
+    CacheMode, CachePolicy, Clock, Embedder, Error, IdSource, MemoryStore, Result, SemanticCache, WorkingMemory,
+};
 
 /// Puts a [`TieredMemoryManager`] together. The medium-term provider and the embedder are required.
 #[must_use]
 pub struct TieredMemoryManagerBuilder {
     short_term_provider: Option<Arc<dyn SemanticCache>>,
+    working_memory: Option<Arc<dyn WorkingMemory>>,
     medium_term_provider: Option<Arc<dyn MemoryStore>>,
     long_term_enabled: bool,
     embedder: Option<Arc<dyn Embedder>>,
@@ -28,6 +31,12 @@ impl TieredMemoryManagerBuilder {
     /// The semantic cache. Without one every cache lookup is a miss and nothing is filed.
     pub fn short_term_provider(mut self, provider: Arc<dyn SemanticCache>) -> Self {
         self.short_term_provider = Some(provider);
+        self
+    }
+
+    /// The messages of the conversations that go on.
+    pub fn working_memory(mut self, provider: Arc<dyn WorkingMemory>) -> Self {
+        self.working_memory = Some(provider);
         self
     }
 
@@ -102,6 +111,7 @@ impl TieredMemoryManagerBuilder {
         }
         Ok(TieredMemoryManager {
             short_term_provider: self.short_term_provider,
+            working_memory: self.working_memory,
             medium_term_provider: self.medium_term_provider.ok_or_else(|| missing("medium_term_provider"))?,
             long_term_enabled: self.long_term_enabled,
             cache_embedder: self.cache_embedder.unwrap_or_else(|| embedder.clone()),
@@ -124,6 +134,7 @@ impl TieredMemoryManager {
     pub fn builder(clock: impl Clock + 'static, ids: impl IdSource + 'static) -> TieredMemoryManagerBuilder {
         TieredMemoryManagerBuilder {
             short_term_provider: None,
+            working_memory: None,
             medium_term_provider: None,
             long_term_enabled: true,
             embedder: None,

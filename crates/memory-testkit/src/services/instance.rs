@@ -182,10 +182,13 @@ impl Instance {
     /// The `docker compose` that handles the containers of one project.
     pub fn compose(project: &str) -> Command {
         let mut compose = Command::new("docker");
-        compose.args(["compose", "--project-name", project, "--file", "compose.yaml"]).current_dir(root());
+        compose.args(["compose", "--project-name", project, "--file", COMPOSE_FILE]).current_dir(root());
         compose
     }
 }
+
+/// The services for Docker, from the root of the workspace.
+pub(super) const COMPOSE_FILE: &str = "crates/memory-testkit/compose.yaml";
 
 /// The words as one that a shell, or compose.yaml, splits again.
 pub(super) fn quoted<S: AsRef<str>>(words: &[S]) -> String {

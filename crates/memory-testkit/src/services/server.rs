@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::instance::{Instance, quoted};
+use super::instance::{COMPOSE_FILE, Instance, quoted};
 use super::{Service, Source, postgres, redis, root};
 
 const SUPERVISE: &str = include_str!("supervise.sh");
@@ -163,7 +163,7 @@ impl Server {
                 let up = Instance::compose(name);
                 supervisor.arg(up.get_program()).args(up.get_args()).args(["up", service.name()]).current_dir(root());
                 supervisor.envs(instance.variables(settings)).env("PREPARE", "");
-                let compose = format!("docker compose --project-name {name} --file compose.yaml");
+                let compose = format!("docker compose --project-name {name} --file {COMPOSE_FILE}");
                 // A killed container is kept, so that starting it again finds its files.
                 ["kill", "pause", "unpause", "unpause; COMPOSE down --volumes --timeout 0"]
                     .map(|order| format!("{compose} {}", order.replace("COMPOSE", &compose)))

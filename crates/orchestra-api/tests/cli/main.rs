@@ -5,6 +5,7 @@
 mod commands;
 mod config;
 mod consolidate;
+mod container;
 mod database;
 mod db;
 mod demo;

@@ -48,11 +48,16 @@ pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 256;
 /// - `a_window_is_cut_by_count`, `a_window_is_cut_by_tokens`, `a_window_is_bounded_in_bytes`: a window holds the newest
 ///   messages that fit, oldest first, and says how many there are in all. It never holds more than asked for: when the
 ///   newest message alone is too large it is empty.
+/// - `a_window_reads_on`: [`after`](WindowRequest::after) a number it holds the oldest messages that fit, so that windows one
+///   after the other hold every message once.
 /// - `a_session_ends_after_its_last_append`: by the time to live of that append. Reads and replays do not prolong it. Then
 ///   it is empty, and begins again at 1 with its keys gone.
 /// - `a_session_is_only_its_own`: another tenant, user, agent or session sees and ends nothing of it.
 /// - `a_cleared_session_begins_anew`: messages and keys are gone, the next append is number 1, and an append sent again
 ///   under a key from before is a new one. Clearing what is not there is not an error.
+/// - `forgetting_a_scope_ends_its_sessions`, `forgetting_one_user_leaves_the_other`: every session that the scope
+///   [covers](Scope::covers) and that held messages when the call began is gone as if cleared, and no other. A dry run
+///   counts the same and ends nothing.
 /// - `a_long_session_keeps_its_newest`: beyond [`MAX_SESSION_MESSAGES`] the oldest drop off; the numbers go on.
 /// - An outage is a [retryable](Error::is_retryable) error. An append that failed that way may have had its effect:
 ///   send it again under its key.
@@ -64,7 +69,8 @@ pub trait WorkingMemory: fmt::Debug + Send + Sync {
     /// As [`AppendRequest::validate`], before any I/O; [`Error::IdempotencyConflict`]; or the provider's own failure.
     async fn append(&self, request: AppendRequest) -> Result<AppendReceipt>;
 
-    /// The newest messages of a session that fit, oldest first. A session that is not there is an empty window.
+    /// The newest messages of a session that fit, or those that follow a number; oldest first. A session that is not there
+    /// is an empty window.
     ///
     /// # Errors
     /// As [`WindowRequest::validate`], before any I/O; or the provider's own failure.
@@ -75,6 +81,12 @@ pub trait WorkingMemory: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Error::Invalid`] when the scope names no session, before any I/O; or the provider's own failure.
     async fn clear(&self, scope: &Scope) -> Result<u64>;
+
+    /// Ends every session within a scope, and gives how many messages they held together; a dry run only counts them.
+    ///
+    /// # Errors
+    /// The provider's own failure. Some of the sessions may have ended then; the same call again ends the rest.
+    async fn forget_within(&self, scope: &Scope, dry_run: bool) -> Result<u64>;
 }
 
 /// Who speaks in a message.
@@ -89,6 +101,22 @@ pub enum Role {
     System,
     /// What a tool gave back.
     Tool,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 4] = [Self::User, Self::Assistant, Self::System, Self::Tool];
+
+    /// The role's name, as models write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::System => "system",
+            Self::Tool => "tool",
+        }
+    }
 }
 
 /// A message to append.
@@ -199,7 +227,7 @@ pub struct SessionMessage {
     pub appended_at: Timestamp,
 }
 
-/// Which messages of a session: the newest that stay within every limit.
+/// Which messages of a session: the newest that stay within every limit, or with `after` the oldest that follow it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WindowRequest {
     /// The session: all four parts count, and the session is set.
@@ -208,13 +236,16 @@ pub struct WindowRequest {
     pub max_messages: usize,
     /// At most this many tokens together, at least 1; `None` for as many as there are.
     pub max_tokens: Option<u64>,
+    /// Reads on from here: only messages of larger numbers, the oldest of them in place of the newest. 0 reads from the
+    /// beginning.
+    pub after: Option<u64>,
 }
 
 impl WindowRequest {
     /// The newest [`DEFAULT_WINDOW_MESSAGES`] messages, whatever their tokens.
     #[must_use]
     pub fn new(scope: Scope) -> Self {
-        Self { scope, max_messages: DEFAULT_WINDOW_MESSAGES, max_tokens: None }
+        Self { scope, max_messages: DEFAULT_WINDOW_MESSAGES, max_tokens: None, after: None }
     }
 
     /// Checks every field against its limits.
@@ -232,21 +263,21 @@ impl WindowRequest {
         Ok(())
     }
 
-    /// How many messages the window takes of a session's, given the tokens and the bytes of content of each, newest first.
-    /// Pure: this is the whole decision, which a provider may also take where the messages are.
+    /// How many messages the window takes of a session's, given the tokens and the bytes of content of each: newest first,
+    /// or with `after` oldest first. Pure: this is the whole decision, which a provider may also take where the messages are.
     #[must_use]
-    pub fn fit(&self, newest_first: impl IntoIterator<Item = (u32, usize)>) -> usize {
+    pub fn fit(&self, in_order: impl IntoIterator<Item = (u32, usize)>) -> usize {
         let (mut tokens, mut bytes) = (0, 0);
         let fits = |(its_tokens, its_bytes): &(u32, usize)| {
             tokens += u64::from(*its_tokens);
             bytes += *its_bytes;
             self.max_tokens.is_none_or(|most| tokens <= most) && bytes <= MAX_WINDOW_BYTES
         };
-        newest_first.into_iter().take(self.max_messages).take_while(fits).count()
+        in_order.into_iter().take(self.max_messages).take_while(fits).count()
     }
 }
 
-/// The newest messages of a session that fit.
+/// The messages of a session that were asked for and fit.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Window {
     /// The messages, oldest first, numbered one after the other.
@@ -260,7 +291,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// Whether the session holds older messages that are not in the window.
+    /// Whether the session holds messages that are not in the window.
     #[must_use]
     pub fn is_truncated(&self) -> bool {
         self.total > self.messages.len() as u64
@@ -284,7 +315,7 @@ mod tests {
 
     fn request(max_messages: usize, max_tokens: Option<u64>) -> WindowRequest {
         let scope = Scope::tenant("acme").unwrap().with_session("monday").unwrap();
-        WindowRequest { scope, max_messages, max_tokens }
+        WindowRequest { max_messages, max_tokens, ..WindowRequest::new(scope) }
     }
 
     #[test]
@@ -307,7 +338,7 @@ mod tests {
 
     #[test]
     fn roles_are_written_as_models_write_them() {
-        let names = [Role::User, Role::Assistant, Role::System, Role::Tool].map(|role| serde_json::json!(role));
-        assert_eq!(names, ["user", "assistant", "system", "tool"]);
+        assert_eq!(Role::ALL.map(|role| serde_json::json!(role)), ["user", "assistant", "system", "tool"]);
+        assert_eq!(Role::ALL.map(Role::name), ["user", "assistant", "system", "tool"]);
     }
 }

@@ -144,8 +144,9 @@ macro_rules! working_suite {
             working, $fixture;
             messages_come_back_in_order, an_append_is_all_or_none, concurrent_appends_keep_one_order,
             one_key_one_effect, one_key_at_once_has_one_effect, a_window_is_cut_by_count, a_window_is_cut_by_tokens,
-            a_window_is_bounded_in_bytes, a_session_ends_after_its_last_append, a_session_is_only_its_own,
-            a_cleared_session_begins_anew, a_long_session_keeps_its_newest, bad_requests_are_refused,
+            a_window_is_bounded_in_bytes, a_window_reads_on, a_session_ends_after_its_last_append,
+            a_session_is_only_its_own, a_cleared_session_begins_anew, forgetting_a_scope_ends_its_sessions,
+            forgetting_one_user_leaves_the_other, a_long_session_keeps_its_newest, bad_requests_are_refused,
             hostile_text_is_only_text
         );
     };

@@ -214,6 +214,32 @@ pub async fn a_window_is_bounded_in_bytes(fixture: &dyn WorkingFixture) {
     assert_eq!(cut.messages[most - 1].content, "x");
 }
 
+/// Windows that read on hold every message once, in order, within the same limits.
+pub async fn a_window_reads_on(fixture: &dyn WorkingFixture) {
+    let memory = fixture.open().await;
+    let scope = monday();
+    append(&*memory, &scope, (1..=5).map(|at| at.to_string())).await;
+    for (after, max_messages, expected) in [
+        (0, 2, &["1", "2"][..]),
+        (2, 2, &["3", "4"]),
+        (4, 2, &["5"]),
+        (5, 2, &[]),
+        (u64::MAX, 2, &[]),
+        (0, 5, &["1", "2", "3", "4", "5"]),
+    ] {
+        let request = WindowRequest { max_messages, after: Some(after), ..WindowRequest::new(scope.clone()) };
+        let window = memory.window(&request).await.expect("window");
+        assert_eq!((contents(&window), window.total), (expected.to_vec(), 5), "{after}");
+        let numbers: Vec<u64> = expected.iter().map(|text| text.parse().expect("a number")).collect();
+        assert_eq!(sequences(&window), numbers);
+    }
+    let budget = WindowRequest { max_tokens: Some(2), after: Some(1), ..WindowRequest::new(scope.clone()) };
+    let cheap = memory.window(&budget).await.expect("window");
+    assert_eq!((contents(&cheap), cheap.tokens), (vec!["2", "3"], 2), "the oldest that the budget holds");
+    let nobody = WindowRequest { after: Some(0), ..WindowRequest::new(make::session("acme", "bob", "monday")) };
+    assert_eq!(memory.window(&nobody).await.expect("window"), Window::default());
+}
+
 /// A session lives for the time to live of its last append and not a microsecond longer, whatever reads it.
 pub async fn a_session_ends_after_its_last_append(fixture: &dyn WorkingFixture) {
     let memory = fixture.open().await;
@@ -283,6 +309,90 @@ pub async fn a_cleared_session_begins_anew(fixture: &dyn WorkingFixture) {
     assert_eq!(contents(&window(&*memory, &scope).await), ["one"]);
 }
 
+/// Forgetting a scope ends every session that it covers, whoever it belongs to within, and says how many messages went.
+pub async fn forgetting_a_scope_ends_its_sessions(fixture: &dyn WorkingFixture) {
+    let memory = fixture.open().await;
+    let acme = Scope::tenant("acme").expect("a valid name");
+    let session = |scope: Scope| scope.with_session("monday").expect("a valid name");
+    let sessions = [
+        session(acme.clone()),
+        make::session("acme", "ann", "monday"),
+        make::session("acme", "ann", "tuesday"),
+        make::session("acme", "bob", "monday").with_agent("planner").expect("a valid name"),
+    ];
+    let elsewhere = make::session("globex", "ann", "monday");
+    append(&*memory, &elsewhere, ["stays"]).await;
+    for scope in &sessions {
+        memory.append(keyed(scope, "one", "key", 1)).await.expect("append");
+        append(&*memory, scope, ["two"]).await;
+    }
+    let ended = make::session("acme", "ann", "ended");
+    memory.append(AppendRequest { ttl: MINUTE, ..request(&ended, ["over"]) }).await.expect("append");
+    fixture.clock().advance(MINUTE);
+    assert_eq!(memory.forget_within(&acme, true).await.expect("dry run"), 8, "what has ended is not there");
+    for scope in &sessions {
+        assert_eq!(window(&*memory, scope).await.total, 2, "a dry run ends nothing");
+    }
+    assert_eq!(memory.forget_within(&acme, false).await.expect("forget"), 8);
+    for scope in &sessions {
+        assert_eq!(window(&*memory, scope).await, Window::default(), "{scope:?}");
+        let anew = memory.append(keyed(scope, "one", "key", 1)).await.expect("append");
+        assert_eq!((anew.first, anew.total, anew.replayed), (1, 1, false), "its keys are gone: {scope:?}");
+    }
+    assert_eq!(contents(&window(&*memory, &elsewhere).await), ["stays"], "another tenant's");
+    assert_eq!(
+        memory.forget_within(&acme, false).await.expect("forget"),
+        4,
+        "what began since is forgotten like the rest"
+    );
+    assert_eq!(memory.forget_within(&acme, false).await.expect("forget"), 0, "it may be done twice");
+}
+
+/// A narrower scope ends only what it covers: one user's, one agent's, or the sessions of one name.
+pub async fn forgetting_one_user_leaves_the_other(fixture: &dyn WorkingFixture) {
+    let memory = fixture.open().await;
+    let acme = Scope::tenant("acme").expect("a valid name");
+    let planner = acme.clone().with_agent("planner").expect("a valid name");
+    let nobodys = acme.clone().with_session("monday").expect("a valid name");
+    let sessions = [
+        make::session("acme", "ann", "monday"),
+        make::session("acme", "ann", "tuesday"),
+        make::session("acme", "bob", "monday"),
+        make::session("acme", "bob", "ann"),
+        planner.clone().with_session("ann").expect("a valid name"),
+        nobodys.clone(),
+    ];
+    for (scope, left) in [
+        (make::user("acme", "ann"), [false, false, true, true, true, true]),
+        (make::session("acme", "bob", "monday"), [true, true, false, true, true, true]),
+        (planner, [true, true, true, true, false, true]),
+        (nobodys, [false, true, false, true, true, false]),
+    ] {
+        memory.forget_within(&acme, false).await.expect("forget");
+        for session in &sessions {
+            append(&*memory, session, ["said"]).await;
+        }
+        let expected = left.iter().filter(|left| !**left).count() as u64;
+        assert_eq!(memory.forget_within(&scope, true).await.expect("dry run"), expected, "{scope:?}");
+        assert_eq!(memory.forget_within(&scope, false).await.expect("forget"), expected, "{scope:?}");
+        let mut found = Vec::new();
+        for session in &sessions {
+            found.push(window(&*memory, session).await.total == 1);
+        }
+        assert_eq!(found, left, "{scope:?}");
+    }
+    // More than a provider looks through at once.
+    let mut writers = JoinSet::new();
+    for at in 0..1200 {
+        let (memory, scope) = (memory.clone(), make::session("acme", "many", &at.to_string()));
+        writers.spawn(async move { append(&*memory, &scope, ["said"]).await });
+    }
+    writers.join_all().await;
+    assert_eq!(memory.forget_within(&make::user("acme", "many"), false).await.expect("forget"), 1200);
+    assert_eq!(memory.forget_within(&make::user("acme", "many"), true).await.expect("dry run"), 0);
+    assert_eq!(window(&*memory, &sessions[3]).await.total, 1, "bob's");
+}
+
 /// Beyond its most messages a session drops the oldest, with the keys of appends that are gone whole.
 pub async fn a_long_session_keeps_its_newest(fixture: &dyn WorkingFixture) {
     let memory = fixture.open().await;
@@ -303,6 +413,8 @@ pub async fn a_long_session_keeps_its_newest(fixture: &dyn WorkingFixture) {
     assert_eq!((window.total, window.messages.len()), (MAX_SESSION_MESSAGES, MAX_WINDOW_MESSAGES));
     assert_eq!(sequences(&window), (last + 4 - MAX_WINDOW_MESSAGES as u64..=last + 3).collect::<Vec<_>>());
     assert_eq!(window.messages[0].content, window.messages[0].sequence.to_string());
+    let begins = WindowRequest { max_messages: 1, after: Some(0), ..WindowRequest::new(scope.clone()) };
+    assert_eq!(sequences(&memory.window(&begins).await.expect("window")), [last + 4 - MAX_SESSION_MESSAGES]);
     // Its second message is the oldest that is kept.
     let again = memory.append(pair("second")).await.expect("replay");
     assert_eq!(again, AppendReceipt { replayed: true, ..second });
@@ -337,7 +449,8 @@ pub async fn bad_requests_are_refused(fixture: &dyn WorkingFixture) {
         let error = memory.append(bad).await.expect_err(field);
         assert_field(&error, field);
     }
-    let reads = |max_messages, max_tokens| WindowRequest { scope: scope.clone(), max_messages, max_tokens };
+    let reads =
+        |max_messages, max_tokens| WindowRequest { max_messages, max_tokens, ..WindowRequest::new(scope.clone()) };
     for (field, bad) in [
         ("scope.session", WindowRequest::new(make::user("acme", "ann"))),
         ("max_messages", reads(0, None)),

@@ -171,6 +171,11 @@ pub(crate) const INSERT_SESSION: &str = "\
 pub(crate) const MOVE_SESSION_ON: &str =
     "UPDATE session SET first_sequence = ?2, last_sequence = ?3, expires_at = ?4 WHERE number = ?1";
 pub(crate) const DELETE_SESSION: &str = "DELETE FROM session WHERE scope_key = ?";
+/// To go on with [`within`].
+pub(crate) const COUNT_SESSION_MESSAGES: &str =
+    "SELECT coalesce(sum(last_sequence - first_sequence + 1), 0) FROM session";
+/// To go on with [`within`]: those that have ended go too.
+pub(crate) const DELETE_SESSIONS: &str = "DELETE FROM session";
 /// Few at a time: each may hold thousands of messages.
 pub(crate) const DELETE_ENDED_SESSIONS: &str = "\
     DELETE FROM session WHERE number IN (SELECT number FROM session WHERE expires_at <= ? ORDER BY expires_at LIMIT 10)";
@@ -181,9 +186,13 @@ pub(crate) const DROP_MESSAGES_BEFORE: &str = "DELETE FROM session_message WHERE
 /// The tokens and the bytes of the newest messages, newest first. `octet_length` does not read the text.
 pub(crate) const MEASURE_MESSAGES: &str = "\
     SELECT tokens, octet_length(content) FROM session_message WHERE session = ? ORDER BY sequence DESC LIMIT ?";
+/// As [`MEASURE_MESSAGES`], of those after a number, oldest first.
+pub(crate) const MEASURE_MESSAGES_AFTER: &str = "\
+    SELECT tokens, octet_length(content) FROM session_message WHERE session = ? AND sequence > ? \
+    ORDER BY sequence LIMIT ?";
 pub(crate) const MESSAGES_AFTER: &str = "\
     SELECT sequence, tokens, role, appended_at, metadata, content FROM session_message \
-    WHERE session = ? AND sequence > ? ORDER BY sequence";
+    WHERE session = ? AND sequence > ? ORDER BY sequence LIMIT ?";
 pub(crate) const SESSION_KEY: &str = "SELECT body_hash, receipt FROM session_key WHERE session = ? AND key = ?";
 pub(crate) const INSERT_SESSION_KEY: &str =
     "INSERT INTO session_key (session, key, last_sequence, body_hash, receipt) VALUES (?, ?, ?, ?, ?)";

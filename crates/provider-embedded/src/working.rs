@@ -30,12 +30,17 @@ impl WorkingMemory for EmbeddedProvider {
         let mut snapshot = self.inner.readers.begin().await.map_err(read)?;
         let session = StoredSession::find(&mut snapshot, "window", &request.scope, self.now()).await?;
         let Some(session) = session else { return Ok(Window::default()) };
-        let query = sqlx::query_as(sql::MEASURE_MESSAGES).bind(session.number).bind(request.max_messages as i64);
+        let after = request.after.map(|after| i64::try_from(after).unwrap_or(i64::MAX));
+        let query = match after {
+            None => sqlx::query_as(sql::MEASURE_MESSAGES).bind(session.number),
+            Some(after) => sqlx::query_as(sql::MEASURE_MESSAGES_AFTER).bind(session.number).bind(after),
+        };
+        let query = query.bind(request.max_messages as i64);
         let sizes: Vec<(u32, i64)> = query.fetch_all(&mut *snapshot).await.map_err(read)?;
         let fitting =
             request.fit(sizes.iter().map(|&(tokens, bytes)| (tokens, usize::try_from(bytes).unwrap_or(usize::MAX))));
-        let before = session.last - fitting as i64;
-        let query = sqlx::query(sql::MESSAGES_AFTER).bind(session.number).bind(before);
+        let before = after.unwrap_or(session.last - fitting as i64);
+        let query = sqlx::query(sql::MESSAGES_AFTER).bind(session.number).bind(before).bind(fitting as i64);
         let rows = query.fetch_all(&mut *snapshot).await.map_err(read)?;
         let messages: Vec<SessionMessage> = rows
             .iter()
@@ -56,6 +61,25 @@ impl WorkingMemory for EmbeddedProvider {
             other => Err(unexpected("clear", &other)),
         }
     }
+
+    async fn forget_within(&self, scope: &Scope, dry_run: bool) -> Result<u64> {
+        if dry_run {
+            let mut reader = self.inner.readers.acquire().await.map_err(|error| backend("forget", error))?;
+            return count_messages(&mut reader, scope, self.now()).await;
+        }
+        match self.write("forget", Task::ForgetSessions(scope.clone())).await? {
+            Answer::Cleared(messages) => Ok(messages),
+            other => Err(unexpected("forget", &other)),
+        }
+    }
+}
+
+/// How many messages the sessions within a scope hold that have not ended.
+pub(crate) async fn count_messages(connection: &mut SqliteConnection, scope: &Scope, now: Timestamp) -> Result<u64> {
+    let mut query = sql::within(sql::COUNT_SESSION_MESSAGES, scope);
+    query.push(" AND expires_at > ").push_bind(micros(now));
+    let count = query.build_query_scalar::<i64>().fetch_one(connection).await;
+    count.map(i64::cast_unsigned).map_err(|error| backend("forget", error))
 }
 
 /// A session as the file holds it.
@@ -97,16 +121,9 @@ pub(crate) fn scope_key(operation: &'static str, scope: &Scope) -> Result<String
     serde_json::to_string(scope).map_err(|error| damaged(operation, error))
 }
 
-const ROLES: [(Role, &str); 4] =
-    [(Role::User, "user"), (Role::Assistant, "assistant"), (Role::System, "system"), (Role::Tool, "tool")];
-
-pub(crate) fn role_name(role: Role) -> &'static str {
-    ROLES.iter().find(|(known, _)| *known == role).map_or("user", |(_, name)| name)
-}
-
 fn role(name: &str) -> ReadResult<Role> {
-    let found = ROLES.iter().find(|(_, known)| *known == name);
-    found.map(|(role, _)| *role).ok_or_else(|| format!("{name} is not a role").into())
+    let found = Role::ALL.into_iter().find(|role| role.name() == name);
+    found.ok_or_else(|| format!("{name} is not a role").into())
 }
 
 /// A row of [`sql::MESSAGES_AFTER`].
@@ -125,17 +142,4 @@ fn read_message(row: &SqliteRow) -> ReadResult<SessionMessage> {
 fn unexpected(operation: &'static str, answer: &Answer) -> Error {
     let source = format!("the writer answered {answer:?}").into();
     Error::Backend { provider: PROVIDER, operation, retryable: false, source }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_role_has_its_name() {
-        for (known, name) in ROLES {
-            assert_eq!(serde_json::to_value(known).unwrap(), name);
-            assert_eq!((role_name(known), role(name).unwrap()), (name, known));
-        }
-    }
 }

@@ -58,6 +58,8 @@ pub(crate) enum Task {
     Follow(Follow),
     Append(Box<AppendRequest>),
     ClearSession(Scope),
+    /// End every session within a scope.
+    ForgetSessions(Scope),
     /// Take expired memories and ended sessions out of the file.
     RemoveExpired,
     /// Write what is queued, put the log into the file, and end.
@@ -67,7 +69,14 @@ pub(crate) enum Task {
 impl Task {
     /// Whether it takes things out of the file.
     fn makes_room(&self) -> bool {
-        matches!(self, Self::Forget(_) | Self::Invalidate(_) | Self::ClearSession(_) | Self::RemoveExpired)
+        matches!(
+            self,
+            Self::Forget(_)
+                | Self::Invalidate(_)
+                | Self::ClearSession(_)
+                | Self::ForgetSessions(_)
+                | Self::RemoveExpired
+        )
     }
 
     /// Whether a refusal can only come before its first statement that changes anything, so that it needs no savepoint:
@@ -92,7 +101,8 @@ impl Task {
             | Self::AddVector(..)
             | Self::Follow(_)
             | Self::Append(_)
-            | Self::ClearSession(_) => false,
+            | Self::ClearSession(_)
+            | Self::ForgetSessions(_) => false,
             Self::Prolong(_) | Self::RemoveExpired | Self::Close => false,
         }
     }
@@ -417,6 +427,7 @@ impl Transaction<'_> {
             Task::Follow(follow) => self.follow(follow).await.map(Answer::Followed),
             Task::Append(request) => self.append(request).await.map(Answer::Appended),
             Task::ClearSession(scope) => self.clear_session(scope).await.map(Answer::Cleared),
+            Task::ForgetSessions(scope) => self.forget_sessions(scope).await.map(Answer::Cleared),
             Task::RemoveExpired => {
                 let removed = self.remove_expired().await? + self.remove_ended_sessions().await?;
                 Ok(Answer::RemovedExpired(removed))

@@ -151,6 +151,11 @@ impl Keys {
         in_slot(&self.prefix, place.shard, ":f:", &hex(place.hash))
     }
 
+    /// What is kept of a tenant's sessions, by the kind of it and the hash of the tenant.
+    pub(crate) fn sessions(&self, shard: Shard, kind: &str, tenant: &str) -> String {
+        in_slot(&self.prefix, shard, kind, tenant)
+    }
+
     /// Where a tenant's epoch is, and the count of what was removed in it.
     pub(crate) fn tenant(&self, shard: Shard, tenant: &str) -> String {
         in_slot(&self.prefix, shard, ":t:", &hashed(tenant))

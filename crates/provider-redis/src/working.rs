@@ -3,10 +3,16 @@
 //! A session is one key, so that it lives in one slot of a cluster, is expired, evicted and removed whole, and no part of
 //! it can outlive another: there is no state in which a number would be given twice. Its fields are `first`, `last`, `ends`
 //! (microseconds since 1970), a field for each message by its number, and one for each idempotency key.
+//!
+//! Beside them each tenant has a register, a sorted set of its sessions by when they end, in the same slot: what is to be
+//! forgotten is found there. A session is there only while the register names it. Should Redis evict the register, the
+//! tenant's sessions have ended: none is left that forgetting would not reach.
 
+mod place;
 mod script;
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,13 +25,17 @@ use memory_core::{
 use serde::{Deserialize, Serialize};
 
 use crate::error::damaged;
-use crate::keys::{Keys, Shard};
 use crate::provider::{Guarded, RedisSemanticCacheProvider};
+use place::Place;
+
+/// How many sessions are looked for, or ended, in one step of the server.
+const PAGE: usize = 500;
 
 /// Working memory on Redis, over the connection, the breaker and the deadlines of a [`RedisSemanticCacheProvider`]. Clones
 /// share them.
 ///
-/// **One round trip** for an append, a window and a clear; each is one atomic step of the server.
+/// **One round trip** for an append, a window and a clear; each is one atomic step of the server. Forgetting a scope takes
+/// two for every five hundred sessions of the tenant, and ends its sessions one batch after the other.
 ///
 /// **What Redis promises.** An acknowledged append is in the memory of the server, and as durable as that server is set up
 /// to be. A Redis without persistence loses every session when it goes; with `appendfsync everysec` up to a second; in a
@@ -50,15 +60,11 @@ impl WorkingMemory for RedisWorkingMemory {
     async fn append(&self, request: AppendRequest) -> Result<AppendReceipt> {
         request.validate()?;
         let now = self.provider.now().trunc_subsecs(6);
-        let (body, arguments) = append_arguments(&request, now).map_err(|error| damaged("append", error))?;
-        let key = self.key(&request.scope);
-        let answer = self.provider.call(
-            self.shard(&request.scope),
-            "append",
-            self.limit(),
-            Guarded::Yes,
-            async |mut connection| script::APPEND.run::<(bool, String)>(&mut connection, &key, &arguments).await,
-        );
+        let place = self.place(&request.scope);
+        let (body, arguments) = append_arguments(&request, &place, now).map_err(|error| damaged("append", error))?;
+        let answer = self.provider.call(place.shard, "append", self.limit(), Guarded::Yes, async |mut connection| {
+            script::APPEND.run::<(bool, String)>(&mut connection, &place.keys(), &arguments).await
+        });
         let (replayed, receipt) = answer.await?;
         let (its_body, receipt) = read_receipt(&receipt, replayed).map_err(|error| damaged("append", error))?;
         match request.idempotency {
@@ -69,64 +75,91 @@ impl WorkingMemory for RedisWorkingMemory {
 
     async fn window(&self, request: &WindowRequest) -> Result<Window> {
         request.validate()?;
+        let place = self.place(&request.scope);
         let arguments = [
+            place.name.clone(),
             self.provider.now().timestamp_micros().to_string(),
             request.max_messages.to_string(),
             request.max_tokens.unwrap_or(u64::MAX).to_string(),
             MAX_WINDOW_BYTES.to_string(),
+            request.after.map_or_else(String::new, |after| after.to_string()),
         ];
-        let key = self.key(&request.scope);
-        let answer = self.provider.call(
-            self.shard(&request.scope),
-            "window",
-            self.limit(),
-            Guarded::Yes,
-            async |mut connection| script::WINDOW.run::<Option<Found>>(&mut connection, &key, &arguments).await,
-        );
+        let answer = self.provider.call(place.shard, "window", self.limit(), Guarded::Yes, async |mut connection| {
+            script::WINDOW.run::<Option<Found>>(&mut connection, &place.keys(), &arguments).await
+        });
         match answer.await? {
-            Some(found) => read_window(found).map_err(|error| damaged("window", error)),
+            Some(found) => read_window(found, request.after).map_err(|error| damaged("window", error)),
             None => Ok(Window::default()),
         }
     }
 
     async fn clear(&self, scope: &Scope) -> Result<u64> {
         check_session(scope)?;
-        let arguments = [self.provider.now().timestamp_micros().to_string()];
-        let key = self.key(scope);
-        let answer =
-            self.provider.call(self.shard(scope), "clear", self.limit(), Guarded::No, async |mut connection| {
-                script::CLEAR.run(&mut connection, &key, &arguments).await
-            });
-        answer.await
+        let place = self.place(scope);
+        self.end("clear", &place, &[&place.name], false).await
+    }
+
+    async fn forget_within(&self, scope: &Scope, dry_run: bool) -> Result<u64> {
+        let place = self.place(scope);
+        let names: Vec<String> = self.names_within(&place, scope).await?.into_iter().collect();
+        let mut messages = 0;
+        for names in names.chunks(PAGE) {
+            messages += self.end("forget", &place, names, dry_run).await?;
+        }
+        Ok(messages)
     }
 }
 
 impl RedisWorkingMemory {
-    fn key(&self, scope: &Scope) -> String {
-        session_key(&self.provider.inner.keys, scope)
+    fn place(&self, scope: &Scope) -> Place {
+        Place::new(&self.provider.inner.keys, scope)
+    }
+
+    /// The names of the sessions within a scope, out of the tenant's register.
+    async fn names_within(&self, place: &Place, scope: &Scope) -> Result<HashSet<String>> {
+        let (mut cursor, mut names) = (0, HashSet::new());
+        loop {
+            let mut scan = redis::cmd("ZSCAN");
+            scan.arg(&place.register).arg(cursor).arg("MATCH").arg(Place::pattern(scope)).arg("COUNT").arg(PAGE);
+            let answer =
+                self.provider.call(place.shard, "forget", self.limit(), Guarded::No, async |mut connection| {
+                    scan.query_async::<(u64, Vec<(String, f64)>)>(&mut connection).await
+                });
+            let found;
+            (cursor, found) = answer.await?;
+            // A scan may give a name more than once.
+            names.extend(found.into_iter().map(|(name, _)| name));
+            if cursor == 0 {
+                return Ok(names);
+            }
+        }
+    }
+
+    /// Ends sessions of one tenant in one step, or only counts; gives how many messages they held.
+    async fn end(
+        &self,
+        operation: &'static str,
+        place: &Place,
+        names: &[impl AsRef<str>],
+        dry_run: bool,
+    ) -> Result<u64> {
+        let (mut keys, mut arguments) = (vec![place.register.clone()], Vec::with_capacity(names.len() + 2));
+        arguments.push(self.provider.now().timestamp_micros().to_string());
+        arguments.push(if dry_run { "count" } else { "end" }.to_owned());
+        for name in names.iter().map(AsRef::as_ref) {
+            keys.push(place.session(name));
+            arguments.push(name.to_owned());
+        }
+        let answer = self.provider.call(place.shard, operation, self.limit(), Guarded::No, async |mut connection| {
+            script::CLEAR.run(&mut connection, &keys, &arguments).await
+        });
+        answer.await
     }
 
     /// Without its messages an agent cannot go on, so a window has the time of a write and not that of a lookup.
-    fn shard(&self, scope: &Scope) -> Shard {
-        self.provider.inner.keys.shard(scope.tenant_name())
-    }
-
     fn limit(&self) -> Duration {
         self.provider.inner.config.write_deadline
     }
-}
-
-/// The key of a session: in the slot of its tenant's entries, and not among those that the index holds.
-fn session_key(keys: &Keys, scope: &Scope) -> String {
-    let entries = keys.entries(keys.shard(scope.tenant_name()));
-    let shard = entries.strip_suffix("e:").unwrap_or(&entries);
-    let mut hasher = blake3::Hasher::new();
-    for part in [Some(scope.tenant_name()), scope.user(), scope.agent(), scope.session()] {
-        // A part that is not set is not the same as an empty one, and no two parts run into one another.
-        hasher.update(&part.map_or(u64::MAX, |part| part.len() as u64).to_le_bytes());
-        hasher.update(part.unwrap_or_default().as_bytes());
-    }
-    format!("{shard}w:{}", hasher.finalize().to_hex())
 }
 
 /// A message as it lies in a field, after its tokens, its bytes and the key that it was the last message of, which the
@@ -145,7 +178,11 @@ fn is_empty(metadata: &Metadata) -> bool {
 }
 
 /// The hash of the body, and what `append.lua` takes.
-fn append_arguments(request: &AppendRequest, now: Timestamp) -> serde_json::Result<(String, Vec<Vec<u8>>)> {
+fn append_arguments(
+    request: &AppendRequest,
+    place: &Place,
+    now: Timestamp,
+) -> serde_json::Result<(String, Vec<Vec<u8>>)> {
     let (key, body) = match &request.idempotency {
         Some(key) => (hex(blake3::hash(key.key.as_bytes())), hex(key.body_hash.into())),
         None => ("-".to_owned(), "-".to_owned()),
@@ -154,6 +191,7 @@ fn append_arguments(request: &AppendRequest, now: Timestamp) -> serde_json::Resu
     // Up to the whole millisecond: the caller's clock ends a session, Redis only takes it away.
     let ttl_ms = request.ttl.as_nanos().div_ceil(1_000_000);
     let mut arguments: Vec<Vec<u8>> = vec![
+        place.name.clone().into(),
         now.timestamp_micros().to_string().into(),
         expires_at.timestamp_micros().to_string().into(),
         ttl_ms.to_string().into(),
@@ -195,12 +233,19 @@ fn read_receipt(receipt: &str, replayed: bool) -> Result<(&str, AppendReceipt), 
 /// What `window.lua` gives.
 type Found = (u64, u64, i64, Vec<Vec<u8>>);
 
-fn read_window((first, last, ends, newest_first): Found) -> Result<Window, BoxError> {
-    let mut messages = Vec::with_capacity(newest_first.len());
-    for (sequence, field) in (first..=last).rev().zip(&newest_first) {
-        messages.push(read_message(sequence, field)?);
-    }
-    messages.reverse();
+fn read_window((first, last, ends, mut fields): Found, after: Option<u64>) -> Result<Window, BoxError> {
+    let from = match after {
+        Some(after) => first.max(after.saturating_add(1)),
+        None => {
+            fields.reverse();
+            last + 1 - fields.len() as u64
+        }
+    };
+    let messages = fields
+        .iter()
+        .zip(from..)
+        .map(|(field, sequence)| read_message(sequence, field))
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(Window {
         tokens: messages.iter().map(|message| u64::from(message.tokens)).sum(),
         messages,
@@ -231,23 +276,4 @@ fn time(micros: i64) -> Result<Timestamp, BoxError> {
 
 fn hex(hash: blake3::Hash) -> String {
     hash.to_hex().to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use memory_core::EmbeddingSpace;
-
-    use super::*;
-    use crate::schema::IndexSchema;
-
-    #[test]
-    fn a_session_is_in_its_tenants_slot_and_not_in_the_index() {
-        let keys = Keys::new(&IndexSchema::sized(8, 1), 16, &EmbeddingSpace::new("m", "1", 8).unwrap());
-        let scope = Scope::tenant("acme").unwrap().with_session("monday").unwrap();
-        let (key, entries) = (session_key(&keys, &scope), keys.entries(keys.shard("acme")));
-        let slot = |key: &str| key[key.find('{').unwrap()..=key.find('}').unwrap()].to_owned();
-        assert_eq!(slot(&key), slot(&entries));
-        let (name, _) = key.rsplit_once(':').unwrap();
-        assert_eq!(Some(name), entries.strip_suffix("e:").map(|shard| format!("{shard}w")).as_deref());
-    }
 }

@@ -7,7 +7,7 @@ use super::Transaction;
 use crate::error::{backend, damaged};
 use crate::rows::{get, micros, whole_micros};
 use crate::sql;
-use crate::working::{StoredSession, role_name, scope_key};
+use crate::working::{StoredSession, count_messages, scope_key};
 
 impl Transaction<'_> {
     /// Appends, or gives the receipt of an earlier append under the same key. Nothing is refused after the first change.
@@ -30,7 +30,7 @@ impl Transaction<'_> {
                 .bind(number)
                 .bind(sequence)
                 .bind(message.token_count())
-                .bind(role_name(message.role))
+                .bind(message.role.name())
                 .bind(micros(self.now))
                 .bind(metadata)
                 .bind(&message.content);
@@ -93,6 +93,14 @@ impl Transaction<'_> {
         let found = StoredSession::find(self.connection, "clear", scope, self.now).await?;
         self.delete_session("clear", &scope_key("clear", scope)?).await?;
         Ok(found.map_or(0, |session| session.total()))
+    }
+
+    /// Ends every session within a scope, and gives how many messages they held.
+    pub(super) async fn forget_sessions(&mut self, scope: &Scope) -> Result<u64> {
+        let messages = count_messages(self.connection, scope, self.now).await?;
+        let done = sql::within(sql::DELETE_SESSIONS, scope).build().execute(&mut *self.connection).await;
+        self.changes.forgot |= done.map_err(|error| backend("forget", error))?.rows_affected() > 0;
+        Ok(messages)
     }
 
     /// Takes a session out of the file, also one that has ended.

@@ -1,8 +1,17 @@
--- Ends a session, and gives how many messages it held.
--- KEYS: the session. ARGV: now (microseconds since 1970).
-local header = redis.call('HMGET', KEYS[1], 'first', 'last', 'ends')
-redis.call('UNLINK', KEYS[1])
-if not header[2] or tonumber(header[3]) <= tonumber(ARGV[1]) then
-  return 0
+-- Ends sessions, or only counts: gives how many messages they held together.
+-- KEYS: the tenant's register of sessions, the sessions. ARGV: now (microseconds since 1970), 'end' or 'count', and the
+-- names of the sessions in the register, in the order of their keys.
+local register, now, ends = KEYS[1], tonumber(ARGV[1]), ARGV[2] == 'end'
+local messages = 0
+for at = 2, #KEYS do
+  local session, name = KEYS[at], ARGV[at + 1]
+  local header = redis.call('HMGET', session, 'first', 'last', 'ends')
+  if header[2] and tonumber(header[3]) > now and redis.call('ZSCORE', register, name) then
+    messages = messages + tonumber(header[2]) - tonumber(header[1]) + 1
+  end
+  if ends then
+    redis.call('ZREM', register, name)
+    redis.call('UNLINK', session)
+  end
 end
-return tonumber(header[2]) - tonumber(header[1]) + 1
+return messages

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, FromRedisValue, RedisError, ServerErrorKind, ToRedisArgs};
 
-/// A Lua script. It uses one key, so it runs in a cluster too.
+/// A Lua script. The keys that it uses are given to it and lie in one slot, so it runs in a cluster too.
 #[derive(Debug)]
 pub(super) struct Script {
     code: &'static str,
@@ -25,12 +25,12 @@ impl Script {
     pub(super) async fn run<T: FromRedisValue>(
         &self,
         connection: &mut MultiplexedConnection,
-        key: &str,
+        keys: &[String],
         arguments: &[impl ToRedisArgs],
     ) -> Result<T, RedisError> {
         let command = |name: &str, script: &str| {
             let mut command = redis::cmd(name);
-            command.arg(script).arg(1).arg(key).arg(arguments);
+            command.arg(script).arg(keys.len()).arg(keys).arg(arguments);
             command
         };
         match command("EVALSHA", &self.sha1).query_async(connection).await {

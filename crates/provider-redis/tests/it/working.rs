@@ -69,12 +69,12 @@ async fn append_window_and_clear_are_one_round_trip_each() {
         table.push(format!("{what}: round trips {reads}; {}", calls.join(", ")));
     }
     insta::assert_snapshot!(table.join("\n"), @"
-    append: round trips 1; evalsha 1, hmget 1, hset 1, pexpire 1
-    append under a key: round trips 1; evalsha 1, hget 1, hmget 1, hset 1, pexpire 1
-    replay: round trips 1; evalsha 1, hget 1, hmget 1
-    window: round trips 1; evalsha 1, hget 4, hmget 1
-    window of one: round trips 1; evalsha 1, hget 1, hmget 1
-    clear: round trips 1; evalsha 1, hmget 1, unlink 1
+    append: round trips 1; evalsha 1, hmget 1, hset 1, pexpire 2, pttl 1, zadd 1, zremrangebyscore 1
+    append under a key: round trips 1; evalsha 1, hget 1, hmget 1, hset 1, pexpire 2, pttl 1, zadd 1, zremrangebyscore 1, zscore 1
+    replay: round trips 1; evalsha 1, hget 1, hmget 1, zscore 1
+    window: round trips 1; evalsha 1, hget 4, hmget 1, zscore 1
+    window of one: round trips 1; evalsha 1, hget 1, hmget 1, zscore 1
+    clear: round trips 1; evalsha 1, hmget 1, unlink 1, zrem 1, zscore 1
     window of none: round trips 1; evalsha 1, hmget 1
     ");
 }
@@ -110,6 +110,44 @@ async fn a_restarted_redis_is_told_the_scripts_again() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     };
     assert_eq!((anew.first, anew.total), (1, 2), "a session that is lost begins anew");
+}
+
+/// What forgetting would not find is not there: a Redis that evicts the register has ended the tenant's sessions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_the_register_does_not_name_has_ended() {
+    let Some(home) = Home::new() else { return };
+    let memory = home.open().await.working_memory();
+    let mut direct = home.direct().await;
+    let elsewhere = make::session("globex", "ann", "monday");
+    for scope in [&monday(), &elsewhere] {
+        memory.append(hello(scope)).await.unwrap();
+    }
+    let registers: Vec<String> =
+        redis::cmd("KEYS").arg(format!("{}:*:o:*", home.name)).query_async(&mut direct).await.unwrap();
+    assert_eq!(registers.len(), 2, "one for each tenant: {registers:?}");
+    for register in &registers {
+        let lives_ms: i64 = redis::cmd("PTTL").arg(register).query_async(&mut direct).await.unwrap();
+        assert!(lives_ms > 3_000_000, "as long as its sessions, and not for ever: {lives_ms}");
+        redis::cmd("DEL").arg(register).exec_async(&mut direct).await.unwrap();
+    }
+    assert_eq!(total(&memory, &monday()).await, 0);
+    assert_eq!(memory.clear(&elsewhere).await.unwrap(), 0);
+    let anew = memory.append(hello(&monday())).await.unwrap();
+    assert_eq!((anew.first, anew.total), (1, 2), "it begins anew");
+    assert_eq!(memory.forget_within(&make::user("acme", "ann"), false).await.unwrap(), 2);
+
+    for session in ["tuesday", "wednesday"] {
+        memory.append(hello(&make::session("acme", "ann", session))).await.unwrap();
+        home.clock.advance(memory_core::working::DEFAULT_SESSION_TTL);
+    }
+    memory.append(hello(&monday())).await.unwrap();
+    let mut names = Vec::new();
+    for register in &registers {
+        let held: Vec<String> =
+            redis::cmd("ZRANGE").arg(register).arg(0).arg(-1).query_async(&mut direct).await.unwrap();
+        names.extend(held);
+    }
+    assert_eq!(names.len(), 1, "what has ended leaves the register: {names:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -41,7 +41,8 @@ pub use filter::{Condition, Field, Filter, MAX_FILTER_CONDITIONS, MAX_FILTER_DEP
 pub use fusion::{FusionStrategy, Weights};
 pub use manager::{
     Answer, AnswerError, AnswerRequest, CacheFollower, ComputedAnswer, ConsolidateReport, ConsolidateRequest, Draft,
-    FollowerLag, LateEmbedding, NewAnswer, RememberRequest, TieredMemoryManager,
+    FollowerLag, LateEmbedding, NewAnswer, PromoteReceipt, PromoteRequest, PromotedMessage, Promotion, RememberRequest,
+    TieredMemoryManager,
 };
 pub use memory::{ContentHash, EmbeddedMemory, Memory, MemoryId, MemoryKind, Metadata, Origin, Tier, Writer};
 pub use recall::{Degradation, Explanation, RecallReport, RecallRequest, Recalled};

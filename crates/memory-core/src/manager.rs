@@ -30,6 +30,7 @@ mod draft;
 mod follow;
 mod late;
 mod pace;
+mod working;
 
 pub use answer::{Answer, AnswerError, AnswerRequest, ComputedAnswer, DEFAULT_FILL_LEASE, NewAnswer};
 pub use builder::TieredMemoryManagerBuilder;
@@ -39,6 +40,7 @@ pub use consolidate::{
 pub use draft::{Draft, RememberRequest};
 pub use follow::{CacheFollower, FollowerLag};
 pub use late::LateEmbedding;
+pub use working::{PROMOTION_PATH, PromoteReceipt, PromoteRequest, PromotedMessage, Promotion};
 
 /// The tiers as one memory: a short-term provider (the semantic cache), a medium-term provider (the durable store) and,
 /// in the same store, the long-term memory of facts and procedures.
@@ -362,10 +364,16 @@ impl TieredMemoryManager {
     /// Forgets memories for good, with what was derived from them and the cached answers that used them. While the cache is
     /// away they are forgotten all the same, as in [`update`](Self::update).
     ///
+    /// Forgetting all of a scope ends the sessions within it too. While the working memory is away the memories are
+    /// forgotten all the same and the receipt says so: forgetting the scope again, once it is back, ends the sessions.
+    ///
     /// # Errors
     /// As [`MemoryStore::forget`].
     pub async fn forget(&self, request: &ForgetRequest) -> Result<ForgetReceipt> {
+        let (working_messages, degraded) = self.forget_sessions(request).await;
         let mut receipt = self.medium_term_provider.forget(request).await?;
+        receipt.working_messages = working_messages;
+        receipt.degraded.extend(degraded);
         if !request.dry_run {
             let gone = receipt.forgotten.iter().chain(&receipt.derived).copied().collect();
             receipt.cache_entries += self.invalidate_dependents(&request.scope, gone, &mut receipt.degraded).await;

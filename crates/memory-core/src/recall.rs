@@ -98,6 +98,9 @@ pub enum Degradation {
     EmbedderUnavailable,
     /// The cache was away: until it is back and was told, it may serve answers that used what was changed.
     InvalidationPending,
+    /// The working memory was away: the sessions of what was forgotten can still be read until they end by themselves. To
+    /// forget the same scope again ends them at once.
+    WorkingMemoryPending,
     /// An arm gave fewer candidates than there are; its report says how many.
     Shortfall,
     /// An arm was approximate; its report says which.

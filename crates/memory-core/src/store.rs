@@ -285,6 +285,9 @@ pub struct ForgetReceipt {
     pub sessions: u64,
     /// Semantic cache entries that were invalidated because their answer used one of them.
     pub cache_entries: u64,
+    /// Messages of the working memory that went with their sessions, where a whole scope was forgotten. A store leaves it 0.
+    #[serde(default)]
+    pub working_messages: u64,
     /// Whether nothing was changed.
     pub dry_run: bool,
     /// Carry it to a read to see this write there; `None` in a dry run.

@@ -4,8 +4,9 @@
 //! `SemanticCache`, `WorkingMemory` and `TieredMemoryManager`: one function for each promise. A provider implements
 //! [`StoreFixture`], [`CacheFixture`], [`WorkingFixture`] or [`manager::ManagerFixture`] and calls [`store_suite!`],
 //! [`cache_suite!`], [`working_suite!`] or [`manager_suite!`] in its integration tests, which makes one test for each
-//! promise; [`consolidation_suite!`] does so for consolidation over any store. [`labelled`] reads the labelled
-//! sets that the benchmarks measure recall and cache decisions on. [`services`] starts the real servers that providers
+//! promise; [`consolidation_suite!`] does so for consolidation over any store, [`sessions_suite!`] for sessions over any
+//! store and working memory. [`labelled`] reads the labelled sets that the benchmarks measure recall and cache decisions
+//! on. [`services`] starts the real servers that providers
 //! are tested against.
 
 pub mod cache;
@@ -17,7 +18,7 @@ pub mod services;
 pub mod store;
 pub mod working;
 
-pub use manager::consolidation;
+pub use manager::{consolidation, sessions};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

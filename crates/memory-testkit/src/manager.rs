@@ -4,11 +4,13 @@ mod answers;
 pub mod consolidation;
 mod failing;
 mod outages;
+pub mod sessions;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use memory_core::manager::TieredMemoryManagerBuilder;
 use memory_core::{
     CacheEntryId, CacheLookup, CacheRequest, CacheStats, Clock, Compatibility, Degradation, Draft, Embedder, Embedding,
     EmbeddingSpace, Error, Fingerprint, ForgetRequest, HitKind, InsertStatus, InvalidateRequest, MemoryId, MemoryKind,
@@ -313,20 +315,26 @@ fn build(
     cache: Arc<dyn SemanticCache>,
     long_term: bool,
 ) -> (TieredMemoryManager, Arc<WordEmbedder>) {
+    let (builder, embedder) = builder(fixture, store, cache);
+    (builder.long_term_enabled(long_term).build().expect("every part is there"), embedder)
+}
+
+fn builder(
+    fixture: &dyn ManagerFixture,
+    store: Arc<dyn MemoryStore>,
+    cache: Arc<dyn SemanticCache>,
+) -> (TieredMemoryManagerBuilder, Arc<WordEmbedder>) {
     let embedder = Arc::new(WordEmbedder {
         space: make::space("testkit"),
         seen: std::sync::Mutex::default(),
         away: AtomicBool::new(false),
     });
     let clock = fixture.clock();
-    let manager = TieredMemoryManager::builder(move || clock.now(), make::id)
+    let builder = TieredMemoryManager::builder(move || clock.now(), make::id)
         .short_term_provider(cache)
         .medium_term_provider(store)
-        .long_term_enabled(long_term)
-        .embedder(embedder.clone())
-        .build()
-        .expect("every part is there");
-    (manager, embedder)
+        .embedder(embedder.clone());
+    (builder, embedder)
 }
 
 async fn remember(manager: &TieredMemoryManager, drafts: Vec<Draft>) -> Vec<(MemoryId, InsertStatus)> {

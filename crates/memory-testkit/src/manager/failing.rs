@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use memory_core::{
-    CacheEntryId, CacheLookup, CacheRequest, CacheStats, Candidates, ChangeFeed, Error, ForgetReceipt, ForgetRequest,
-    InsertBatch, InsertReceipt, InvalidateRequest, ListRequest, Memory, MemoryId, MemoryPatch, MemoryStore,
-    NewCacheEntry, Page, Result, Scope, SearchRequest, SemanticCache, StoreMark, StoreStats, UpdateReceipt,
-    VectorBacklog,
+    AppendReceipt, AppendRequest, CacheEntryId, CacheLookup, CacheRequest, CacheStats, Candidates, ChangeFeed, Error,
+    ForgetReceipt, ForgetRequest, InsertBatch, InsertReceipt, InvalidateRequest, ListRequest, Memory, MemoryId,
+    MemoryPatch, MemoryStore, NewCacheEntry, Page, Result, Scope, SearchRequest, SemanticCache, StoreMark, StoreStats,
+    UpdateReceipt, VectorBacklog, Window, WindowRequest, WorkingMemory,
 };
 
 /// Whether a double is away. Clones share it.
@@ -149,5 +149,35 @@ impl MemoryStore for FailingStore {
     async fn stand(&self, scope: &Scope, memories: &[MemoryId], since: Option<&StoreMark>) -> Result<bool> {
         self.outage.check("stand")?;
         self.inner.stand(scope, memories, since).await
+    }
+}
+
+/// A real working memory that can be away.
+#[derive(Debug)]
+pub struct FailingWorking {
+    pub inner: Arc<dyn WorkingMemory>,
+    pub outage: Outage,
+}
+
+#[async_trait]
+impl WorkingMemory for FailingWorking {
+    async fn append(&self, request: AppendRequest) -> Result<AppendReceipt> {
+        self.outage.check("append")?;
+        self.inner.append(request).await
+    }
+
+    async fn window(&self, request: &WindowRequest) -> Result<Window> {
+        self.outage.check("window")?;
+        self.inner.window(request).await
+    }
+
+    async fn clear(&self, scope: &Scope) -> Result<u64> {
+        self.outage.check("clear")?;
+        self.inner.clear(scope).await
+    }
+
+    async fn forget_within(&self, scope: &Scope, dry_run: bool) -> Result<u64> {
+        self.outage.check("forget")?;
+        self.inner.forget_within(scope, dry_run).await
     }
 }

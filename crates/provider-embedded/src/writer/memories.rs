@@ -255,6 +255,7 @@ impl Transaction<'_> {
             embeddings,
             sessions,
             cache_entries,
+            working_messages: 0,
             dry_run: request.dry_run,
             token,
             degraded: Vec::new(),

@@ -118,3 +118,7 @@ mod working {
 mod consolidation {
     memory_testkit::consolidation_suite!(super::Fixture::new());
 }
+
+mod sessions {
+    memory_testkit::sessions_suite!(super::Fixture::new());
+}

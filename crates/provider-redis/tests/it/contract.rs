@@ -84,3 +84,7 @@ mod manager {
 mod working {
     memory_testkit::working_suite!(fixture!());
 }
+
+mod sessions {
+    memory_testkit::sessions_suite!(fixture!());
+}

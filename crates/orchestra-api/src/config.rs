@@ -106,6 +106,8 @@ pub struct Settings {
     pub cache_threshold: f32,
     /// How long a cached answer lives unless its writer says otherwise.
     pub cache_ttl: Duration,
+    /// How long a session of the working memory lives after its last message unless its writer says otherwise.
+    pub session_ttl: Duration,
     /// What a request and the file may be.
     pub limits: Limits,
     /// Where the semantic cache lives.
@@ -211,6 +213,7 @@ impl Settings {
             cache_embedder,
             cache_threshold: values.of("cache_threshold"),
             cache_ttl: values.seconds("cache_ttl_seconds"),
+            session_ttl: values.seconds("sessions.ttl_seconds"),
             limits: Limits {
                 body_bytes: values.of("max_body_bytes"),
                 batch: values.of("max_batch"),

@@ -9,6 +9,8 @@
 //! | `POST /v1/memories/search` | recalls |
 //! | `POST /v1/memories/forget` | forgets many |
 //! | `POST`, `GET`, `DELETE /v1/sessions/{id}/messages` | the turns of a conversation |
+//! | `POST`, `GET`, `DELETE /v1/sessions/{id}/working` | the messages of a conversation that goes on |
+//! | `POST /v1/sessions/{id}/working/promote` | keeps them for good |
 //! | `POST /v1/cache/lookup`, `/v1/cache/entries`, `/v1/cache/invalidate` | the semantic cache |
 //! | `POST /v1/consolidate` | puts together what is said many times |
 //! | `GET /v1/stats` | what the tiers hold |
@@ -32,6 +34,7 @@ mod request;
 mod search;
 mod sessions;
 mod wire;
+mod working;
 
 use axum::http::{Method, StatusCode};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
@@ -108,6 +111,10 @@ fn table() -> Vec<Route> {
         Route::new(Method::POST, "/v1/sessions/{id}/messages", WRITE, "messages.add", sessions::add),
         Route::new(Method::GET, "/v1/sessions/{id}/messages", READ, "messages.list", sessions::list),
         Route::new(Method::DELETE, "/v1/sessions/{id}/messages", WRITE, "messages.delete", sessions::delete),
+        Route::new(Method::POST, "/v1/sessions/{id}/working", WRITE, "working.append", working::append),
+        Route::new(Method::GET, "/v1/sessions/{id}/working", READ, "working.window", working::window),
+        Route::new(Method::DELETE, "/v1/sessions/{id}/working", WRITE, "working.clear", working::clear),
+        Route::new(Method::POST, "/v1/sessions/{id}/working/promote", WRITE, "working.promote", working::promote),
         Route::new(Method::POST, "/v1/cache/lookup", READ, "cache.lookup", cache::lookup),
         Route::new(Method::POST, "/v1/cache/entries", WRITE, "cache.store", cache::store),
         Route::new(Method::POST, "/v1/cache/invalidate", WRITE, "cache.invalidate", cache::invalidate),

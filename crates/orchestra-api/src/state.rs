@@ -10,7 +10,7 @@ use anyhow::Context;
 use embedders::{MiniLmEmbedder, OpenAiConfig, OpenAiEmbedder, StaticEmbedder};
 use memory_core::{
     CacheMode, CachePolicy, Embedder, EmbeddingSpace, MemoryId, MemoryStore, Result, Scope, SemanticCache,
-    TieredMemoryManager,
+    TieredMemoryManager, WorkingMemory,
 };
 use provider_alloydb::AlloyDbMemoryProvider;
 use provider_embedded::{EmbeddedConfig, EmbeddedProvider};
@@ -87,6 +87,9 @@ impl AppState {
             .cache_ttl(settings.cache_ttl);
         if let Some(cache) = providers.cache(settings.short_term_provider) {
             manager = manager.short_term_provider(cache);
+        }
+        if let Some(working) = providers.working_memory() {
+            manager = manager.working_memory(working);
         }
         let manager = manager.build()?;
         let background = background::spawn(&manager, settings.short_term_provider != ShortTermProvider::Embedded);
@@ -203,6 +206,15 @@ impl Providers {
     fn store(&self) -> Option<Arc<dyn MemoryStore>> {
         match (&self.alloydb, &self.embedded) {
             (Some(alloydb), _) => Some(Arc::new(alloydb.clone())),
+            (None, Some(embedded)) => Some(Arc::new(embedded.clone())),
+            (None, None) => None,
+        }
+    }
+
+    /// The messages of sessions: on the Redis of the cache, else in the file where there is one.
+    fn working_memory(&self) -> Option<Arc<dyn WorkingMemory>> {
+        match (&self.redis, &self.embedded) {
+            (Some(redis), _) => Some(Arc::new(redis.working_memory())),
             (None, Some(embedded)) => Some(Arc::new(embedded.clone())),
             (None, None) => None,
         }

@@ -125,6 +125,14 @@ pub const SETTINGS: &[Setting] = &[
     .or("10"),
     text("secret_manager_url", "URL", "Where secrets of Secret Manager are asked for.")
         .or("https://secretmanager.googleapis.com"),
+    integer(
+        "sessions.ttl_seconds",
+        (1, 315_360_000),
+        "How many seconds a session of the working memory lives after its last message, unless its writer says otherwise. \
+         The working memory is where the semantic cache is: on Redis, or in the data folder, also where there is no cache \
+         and the memories are in the data folder.",
+    )
+    .or("3600"),
     path(
         "auth.keys_file",
         "FILE",

@@ -253,6 +253,7 @@ fn forget() -> Tool {
                 "embeddings": count("How many of these had a vector."),
                 "sessions": count("Sessions that are empty now."),
                 "cache_entries": count("Cached answers that went."),
+                "working_messages": count("Messages of sessions in the working memory that went."),
                 "dry_run": schema::flag("Whether nothing was changed."),
                 "token": or_null(text("Names this write.")),
             }),

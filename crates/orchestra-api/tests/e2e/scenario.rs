@@ -19,6 +19,12 @@ pub async fn run(setup: &Setup) {
     a_write_is_seen_by_the_search_that_asks_for_it(client).await;
     one_key_has_one_effect(client).await;
     a_session_keeps_its_turns(client).await;
+    if setup.keeps_sessions {
+        a_conversation_goes_on_and_is_kept(client).await;
+    } else {
+        let window = client.get("/v1/sessions/friday/working").await;
+        assert_eq!(window.problem(501), "no_working_memory");
+    }
     if setup.caches {
         an_answer_is_served_to_its_question_only(client).await;
         a_correction_reaches_the_cache(client).await;
@@ -31,6 +37,10 @@ pub async fn run(setup: &Setup) {
     let server = setup.serve("acme").await;
     let memory = server.client.get(&kept).await.ok(200);
     assert_eq!(memory["text"], "Ann likes black tea", "what was acknowledged is there after a restart");
+    if setup.keeps_sessions {
+        let window = server.client.get("/v1/sessions/friday/working?user=ann").await.ok(200);
+        assert_eq!(window["messages"][0]["content"], "Still there?");
+    }
     server.stop().await;
 }
 
@@ -124,6 +134,48 @@ async fn a_session_keeps_its_turns(client: &Client) {
     assert_eq!(page["messages"], json!([]));
 }
 
+async fn a_conversation_goes_on_and_is_kept(client: &Client) {
+    let path = "/v1/sessions/friday/working";
+    let append = async |role: &str, content: &str, key: &str| {
+        let body = json!({"scope": {"user": "dora"}, "messages": [{"role": role, "content": content}]});
+        client.send(Method::POST, path, &[("idempotency-key", key)], Some(body)).await.ok(201)
+    };
+    let said =
+        [("system", "Be brief."), ("user", "My desk is on the third floor"), ("assistant", "Noted: third floor")];
+    for (at, (role, content)) in said.into_iter().enumerate() {
+        assert_eq!(append(role, content, &at.to_string()).await["last"], at + 1);
+    }
+    let replayed = append("user", said[1].1, "1").await;
+    assert_eq!((&replayed["last"], &replayed["replayed"]), (&json!(2), &json!(true)));
+    let window = client.get(&format!("{path}?user=dora&limit=2")).await.ok(200);
+    let shown: Vec<_> = window["messages"].as_array().unwrap().iter().map(|message| &message["content"]).collect();
+    assert_eq!(shown, [said[1].1, said[2].1]);
+    assert_eq!((&window["total"], &window["truncated"]), (&json!(3), &json!(true)));
+    assert_eq!(client.get(&format!("{path}?user=ann")).await.ok(200)["total"], 0);
+
+    let promote = async || client.post(&format!("{path}/promote"), json!({"scope": {"user": "dora"}})).await.ok(200);
+    let receipt = promote().await;
+    assert_eq!(receipt["promoted"].as_array().unwrap().len(), 2, "{receipt:#}");
+    let search = json!({"query": "Which floor?", "scope": {"user": "dora"}, "at_least": receipt["token"]});
+    let found = client.post("/v1/memories/search", search).await.ok(200);
+    let mut kept = texts(&found, "results");
+    kept.sort_unstable();
+    assert_eq!(kept, [said[1].1, said[2].1]);
+    until("a second promotion finds what the first one wrote", async || {
+        let again = promote().await;
+        again["already"] == 2 && again["promoted"] == json!([])
+    })
+    .await;
+
+    let all = json!({"scope": {"user": "dora"}, "all": true});
+    let forgotten = client.post("/v1/memories/forget", all).await.ok(200);
+    assert_eq!((forgotten["forgotten"].as_array().unwrap().len(), &forgotten["working_messages"]), (2, &json!(3)));
+    assert_eq!(client.get(&format!("{path}?user=dora")).await.ok(200)["total"], 0);
+    // Another server of another tenant looks for this one.
+    let body = json!({"scope": {"user": "ann"}, "messages": [{"role": "user", "content": "Still there?"}]});
+    client.post(path, body).await.ok(201);
+}
+
 async fn lookup(client: &Client, prompt: &str, user: &str) -> Value {
     let body = json!({"prompt": prompt, "model": "m", "scope": {"user": user}});
     client.post("/v1/cache/lookup", body).await.ok(200)
@@ -177,5 +229,9 @@ async fn another_tenant_sees_nothing(setup: &Setup, memory: &str) {
     let change = Some(json!({"text": "Ann likes nothing"}));
     assert_eq!(client.send(Method::PATCH, memory, &[], change).await.problem(404), "not_found");
     assert_eq!(client.delete(memory).await.ok(200)["forgotten"], json!([]));
+    if setup.keeps_sessions {
+        assert_eq!(client.get("/v1/sessions/friday/working?user=ann").await.ok(200)["total"], 0);
+        assert_eq!(client.post("/v1/memories/forget", json!({"all": true})).await.ok(200)["working_messages"], 0);
+    }
     server.stop().await;
 }

@@ -16,6 +16,8 @@ use super::client::Client;
 pub struct Setup {
     /// Whether there is a cache.
     pub caches: bool,
+    /// Whether there is a working memory.
+    pub keeps_sessions: bool,
     folder: TempDir,
     pub redis: Option<Server>,
     pub postgres: Option<Server>,
@@ -31,7 +33,7 @@ pub struct Running {
 
 impl Setup {
     fn with(redis: Option<Server>, postgres: Option<Server>, cluster: Option<PostgresCluster>) -> Self {
-        Self { caches: true, folder: tempfile::tempdir().unwrap(), redis, postgres, cluster }
+        Self { caches: true, keeps_sessions: true, folder: tempfile::tempdir().unwrap(), redis, postgres, cluster }
     }
 
     pub async fn embedded() -> Option<Self> {
@@ -43,7 +45,7 @@ impl Setup {
     /// Memories on a Postgres that nobody migrated, and no cache.
     pub async fn bare_postgres() -> Option<Self> {
         let mut setup = Self::with(None, Some(services::private(Service::Postgres)?), None);
-        setup.caches = false;
+        (setup.caches, setup.keeps_sessions) = (false, false);
         setup.configure(&format!("short_term_provider: none\n{}", setup.alloydb("")));
         Some(setup)
     }

@@ -32,6 +32,8 @@ async fn settle(api: &Api, key: &str) -> Victim {
     let memory = answer.ok(201)["id"].as_str().unwrap().to_owned();
     let turn = json!({"scope": {"user": "ann", "agent": "bot"}, "messages": [{"text": SECRET, "role": "user"}]});
     api.post(key, "/v1/sessions/s1/messages", turn).await.ok(201);
+    let message = json!({"scope": {"user": "ann", "agent": "bot"}, "messages": [{"content": SECRET, "role": "user"}]});
+    api.post(key, "/v1/sessions/s1/working", message).await.ok(201);
     let entry = json!({"prompt": "how does the vault open?", "response": SECRET, "scope": {"user": "ann"},
         "depends_on": [memory], "tags": ["vault"]});
     let entry = api.post(key, "/v1/cache/entries", entry).await.ok(201)["id"].as_str().unwrap().to_owned();
@@ -48,6 +50,8 @@ async fn stands(api: &Api, key: &str, victim: &Victim) {
     assert_eq!(api.get(key, &format!("/v1/memories/{}", victim.memory)).await.ok(200)["version"], 1);
     let turns = api.get(key, "/v1/sessions/s1/messages?user=ann&agent=bot").await.ok(200);
     assert_eq!(turns["messages"].as_array().unwrap().len(), 1);
+    let window = api.get(key, "/v1/sessions/s1/working?user=ann&agent=bot").await.ok(200);
+    assert_eq!(window["messages"][0]["content"], SECRET);
     assert_eq!(api.get(key, "/v1/stats").await.ok(200)["store"]["memories"], 2);
 }
 
@@ -61,6 +65,8 @@ fn body(method: &Method, pattern: &str, victim: &Victim) -> Value {
         ("POST", "/v1/memories/forget") => json!({"ids": [victim.memory]}),
         ("PATCH", _) => json!({"text": "changed"}),
         ("POST", "/v1/sessions/{id}/messages") => json!({"messages": [{"text": "mine"}]}),
+        ("POST", "/v1/sessions/{id}/working") => json!({"messages": [{"role": "user", "content": "mine"}]}),
+        ("POST", "/v1/sessions/{id}/working/promote") => json!({"roles": ["user", "assistant", "system", "tool"]}),
         ("POST", "/v1/cache/lookup") => {
             json!({"prompt": "how does the vault open?", "threshold": -1.0, "policy": "threshold"})
         }
@@ -147,6 +153,8 @@ async fn tenant_from_identity() {
             assert!(!said.contains("marzipan"), "the victim's text: {}", shown());
             assert!(answer.status < 500 && answer.status != 401 && answer.status != 403, "{}", shown());
             assert!(answer.body["replayed"] != json!(true), "the victim's receipt: {}", shown());
+            assert!(answer.body["cleared"].as_u64().unwrap_or(0) == 0, "the victim's session: {}", shown());
+            assert!(answer.body["promoted"].as_array().is_none_or(Vec::is_empty), "the victim's words: {}", shown());
             assert!(answer.body["removed"].as_u64().unwrap_or(0) == 0, "the victim's entry: {}", shown());
             assert!(answer.body["forgotten"].as_array().is_none_or(Vec::is_empty), "the victim's memory: {}", shown());
             assert!(answer.body["memory"].is_null(), "changed the victim's memory: {}", shown());
@@ -165,7 +173,8 @@ async fn tenant_from_identity() {
                 refused += 1
             }
             // What was written is the attacker's own; it goes, so that the next attempt begins with nothing to find.
-            if method == Method::POST && ["/v1/memories", "/v1/sessions/{id}/messages"].contains(&pattern) {
+            let writes = ["/v1/memories", "/v1/sessions/{id}/messages", "/v1/sessions/{id}/working"];
+            if method == Method::POST && writes.contains(&pattern) {
                 api.post(&attacker, "/v1/memories/forget", json!({"all": true})).await.ok(200);
             }
         }

@@ -15,6 +15,7 @@ mod http_memories;
 mod http_operations;
 mod http_search;
 mod http_sessions;
+mod http_working;
 mod opening;
 mod process;
 

@@ -27,6 +27,7 @@ mod recall;
 mod remember;
 mod screen;
 mod serve;
+mod session;
 mod stats;
 mod update;
 mod words;
@@ -101,6 +102,7 @@ enum Command {
     Import(import::Args),
     Export(export::Args),
     Consolidate(consolidate::Args),
+    Session(session::Args),
     Cache(cache::Args),
     Stats(stats::Args),
     Mcp(mcp::Args),
@@ -169,6 +171,7 @@ async fn run(cli: Cli, screen: &Screen) -> Outcome {
                 Command::Import(args) => import::run(args, session.tenant(), client, screen).await,
                 Command::Export(args) => export::run(args, client, screen).await,
                 Command::Consolidate(args) => consolidate::run(args, client, screen).await,
+                Command::Session(args) => session::run(args, client, screen).await,
                 Command::Cache(args) => cache::run(args, client, screen).await,
                 Command::Stats(args) => stats::run(args, client, screen).await,
                 Command::Serve(_)

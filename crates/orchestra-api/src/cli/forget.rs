@@ -69,8 +69,15 @@ pub async fn run(args: Args, client: &Client, screen: &Screen) -> Outcome {
         }
         _ => {}
     }
+    let working = receipt["working_messages"].as_u64().unwrap_or_default();
+    if working > 0 {
+        line.push_str(&format!(", {} of sessions that went on", words::messages(working)));
+    }
     screen.line(&line)?;
-    if many("forgotten") == 0 {
+    if receipt["degraded"].as_array().is_some_and(|lacks| lacks.contains(&"working_memory_pending".into())) {
+        screen.note("The working memory is away: its sessions are there until they end. Forget again to end them.");
+    }
+    if many("forgotten") == 0 && working == 0 {
         screen.note("Nothing of that is remembered in this scope.");
     }
     Ok(())

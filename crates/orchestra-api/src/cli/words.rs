@@ -97,6 +97,11 @@ pub fn memories(number: u64) -> String {
     if number == 1 { "one memory".into() } else { format!("{} memories", count(number)) }
 }
 
+/// `one message`, `46 messages`.
+pub fn messages(number: u64) -> String {
+    if number == 1 { "one message".into() } else { format!("{} messages", count(number)) }
+}
+
 /// A score as a bar of ten cells, relative to the best of the answer.
 pub fn bar(score: f64, best: f64) -> String {
     const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];

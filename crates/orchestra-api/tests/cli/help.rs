@@ -10,7 +10,7 @@ fn help(command: &[&str]) -> String {
 
 #[test]
 fn every_command_teaches_itself() {
-    let commands: [&[&str]; 37] = [
+    let commands: [&[&str]; 42] = [
         &[],
         &["serve"],
         &["remember"],
@@ -23,6 +23,11 @@ fn every_command_teaches_itself() {
         &["import"],
         &["export"],
         &["consolidate"],
+        &["session"],
+        &["session", "append"],
+        &["session", "window"],
+        &["session", "promote"],
+        &["session", "clear"],
         &["cache"],
         &["cache", "get"],
         &["cache", "put"],

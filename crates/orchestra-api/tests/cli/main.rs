@@ -16,4 +16,5 @@ mod help;
 mod import;
 mod index;
 mod server;
+mod session;
 mod support;

@@ -4,26 +4,39 @@ use std::error::Error;
 use std::time::Duration;
 
 use memory_core::{CacheFollower, LateEmbedding, Result, TieredMemoryManager};
+use metrics::{Unit, counter, describe_counter};
 use tokio::task::JoinSet;
+
+use crate::metrics::lag::{self, Lag};
 
 /// The name that the processes of a server follow the store under, for the cache they share.
 const FOLLOWER: &str = "cache";
+
+const DONE: &str = "orchestra_background_done_total";
+const FAILURES: &str = "orchestra_background_failures_total";
+
+pub(crate) fn describe() {
+    describe_counter!(DONE, Unit::Count, "What was done beside the requests, by task");
+    describe_counter!(FAILURES, Unit::Count, "Steps of a task beside the requests that failed");
+}
 
 /// The loops that run. They end when this is dropped; each of their steps may end anywhere.
 #[derive(Debug)]
 pub struct Background(#[expect(dead_code, reason = "it ends them when it is dropped")] JoinSet<()>);
 
 /// Starts the loops that bring the store's changes to the cache and give memories the vectors that they were stored without.
-/// `follows` says whether the cache is elsewhere than in the store, which tells its own.
+/// `follows` says whether the cache is elsewhere than in the store, which tells its own. `lag` is measured all the while.
 #[must_use]
-pub fn spawn(manager: &TieredMemoryManager, follows: bool) -> Background {
+pub fn spawn(manager: &TieredMemoryManager, follows: bool, mut lag: Lag) -> Background {
     let mut loops = JoinSet::new();
     if follows && let Some(follower) = manager.cache_follower(FOLLOWER) {
-        loops.spawn(repeat("the cache was not told of changes", follower));
+        loops.spawn(repeat("follower", "the cache was not told of changes", follower));
+        lag.follower = manager.cache_follower(FOLLOWER);
     }
     if let Some(late) = manager.late_embedding() {
-        loops.spawn(repeat("memories without a vector were not embedded", late));
+        loops.spawn(repeat("late_embedding", "memories without a vector were not embedded", late));
     }
+    loops.spawn(repeat("lag", "how far behind things are was not measured", lag));
     Background(loops)
 }
 
@@ -53,11 +66,27 @@ impl Steps for LateEmbedding {
     }
 }
 
-/// Says once that it fails, and once that it goes on.
-async fn repeat(failed: &str, mut work: impl Steps) {
+impl Steps for Lag {
+    async fn step(&mut self) -> Result<usize> {
+        self.measure().await.map(|()| 0)
+    }
+
+    fn pause(&self) -> Duration {
+        lag::EVERY
+    }
+}
+
+/// Says once that it fails, and once that it goes on, and counts every time.
+async fn repeat(task: &'static str, failed: &str, mut work: impl Steps) {
+    let (all_done, failures) = (counter!(DONE, "task" => task), counter!(FAILURES, "task" => task));
     let mut fails = false;
     loop {
-        match work.step().await {
+        let step = work.step().await;
+        match &step {
+            Ok(done) => all_done.increment(*done as u64),
+            Err(_) => failures.increment(1),
+        }
+        match step {
             Ok(done) if std::mem::take(&mut fails) => tracing::info!(done, "it goes on again: {failed}"),
             Ok(0) => {}
             Ok(done) => tracing::debug!(done, "done in the background"),

@@ -8,6 +8,7 @@
 //! - [`identity`] is who calls and what they may do: API keys, limits, the audit log.
 //! - [`mcp`] is the Model Context Protocol: tools that are calls of the router.
 //! - [`error`] is the one place that turns a failure into a status and a problem document.
+//! - [`observed`] is how the tiers look from outside: spans, counts and times of their calls.
 //! - [`telemetry`] sets up the log.
 //! - [`cli`] is the command line, [`client`] its way to the router, [`import`] what it reads files with.
 
@@ -21,6 +22,7 @@ pub mod identity;
 pub mod import;
 pub mod mcp;
 pub mod metrics;
+pub mod observed;
 pub mod serve;
 pub mod state;
 pub mod telemetry;

@@ -1,15 +1,8 @@
 //! What the process measures of itself, in the text format of Prometheus.
 //!
-//! | metric | labels | what it is |
-//! | --- | --- | --- |
-//! | `orchestra_http_requests_total` | `method`, `route`, `status` | answered requests |
-//! | `orchestra_http_request_seconds` | `method`, `route` | how long they took, without the body's way to the client |
-//! | `orchestra_info` | `version`, `short_term_provider`, `medium_term_provider`, `embedder` | 1 |
-//! | `process_*` | | processor time, memory and open files, where the system has `/proc` |
-//!
-//! The providers add their own: `memory_redis_*` and `memory_cache_*` (see `provider_redis::metrics`), and
-//! `orchestra_*` of the store on Postgres. Tenants, users and texts are in no label. A `route` is the pattern that a
-//! request matched, so labels have no more values than there are routes.
+//! `docs/metrics.md` lists all of it, with that of the providers, and a test holds the list against a server. Tenants,
+//! users and texts are in no label. A `route` is the pattern that a request matched, so labels have no more values than
+//! there are routes.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -22,7 +15,9 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use crate::state::AppState;
+use crate::{background, observed};
 
+pub mod lag;
 mod process;
 
 const REQUESTS: &str = "orchestra_http_requests_total";
@@ -54,6 +49,9 @@ pub fn install() -> bool {
             describe_histogram!(REQUEST_SECONDS, Unit::Seconds, "How long requests took");
             describe_gauge!(INFO, "What the process is made of");
             process::describe();
+            lag::describe();
+            observed::describe();
+            background::describe();
             Some(handle)
         })
         .is_some()
@@ -81,6 +79,9 @@ pub fn render(state: &AppState) -> Option<String> {
     ];
     gauge!(INFO, &labels).set(1.0);
     process::measure();
+    if let Some(database) = state.database() {
+        lag::observe_connections(database);
+    }
     HANDLE.get().and_then(Option::as_ref).map(PrometheusHandle::render)
 }
 
@@ -98,7 +99,7 @@ pub async fn measured(request: Request, next: Next) -> Response {
 }
 
 /// A client may send a method of any name.
-fn method_name(method: &Method) -> &'static str {
+pub(crate) fn method_name(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::POST => "POST",

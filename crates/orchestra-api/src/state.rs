@@ -22,6 +22,8 @@ use crate::background::{self, Background};
 use crate::config::{CacheEmbedderSettings, EmbedderSettings, MediumTermProvider, Settings, ShortTermProvider};
 use crate::error::chain;
 use crate::identity::gate::Gate;
+use crate::metrics::lag::Lag;
+use crate::observed::{ObservedCache, ObservedEmbedder, ObservedStore};
 
 /// How many requests are worked on at once; more wait for their turn.
 const MAX_IN_FLIGHT: u32 = 512;
@@ -78,11 +80,12 @@ impl AppState {
         let redis = open_redis(settings, space).await?;
         let providers = Providers { embedded, redis, alloydb };
         let store = providers.store().context("no provider of memories is set")?;
+        let lag = Lag { store: store.clone(), follower: None, database: providers.alloydb.clone() };
         let mut manager = TieredMemoryManager::builder(chrono::Utc::now, || MemoryId::from(uuid::Uuid::now_v7()))
             .medium_term_provider(store)
             .long_term_enabled(settings.long_term_enabled)
-            .embedder(embedder)
-            .cache_embedder(cache_embedder)
+            .embedder(Arc::new(ObservedEmbedder::new(embedder, "memories")))
+            .cache_embedder(Arc::new(ObservedEmbedder::new(cache_embedder, "cache")))
             .cache_policy(CachePolicy { threshold: settings.cache_threshold, mode: CacheMode::default() })
             .cache_ttl(settings.cache_ttl);
         if let Some(cache) = providers.cache(settings.short_term_provider) {
@@ -92,7 +95,7 @@ impl AppState {
             manager = manager.working_memory(working);
         }
         let manager = manager.build()?;
-        let background = background::spawn(&manager, settings.short_term_provider != ShortTermProvider::Embedded);
+        let background = background::spawn(&manager, settings.short_term_provider != ShortTermProvider::Embedded, lag);
         Self::assemble(manager, settings.clone(), providers, Some(background))
     }
 
@@ -146,6 +149,11 @@ impl AppState {
     #[must_use]
     pub fn gate(&self) -> &Gate {
         &self.0.gate
+    }
+
+    /// The database of the memories, where they are in one.
+    pub(crate) fn database(&self) -> Option<&AlloyDbMemoryProvider> {
+        self.0.providers.alloydb.as_ref()
     }
 
     /// How each tier is now.
@@ -204,11 +212,12 @@ impl AppState {
 
 impl Providers {
     fn store(&self) -> Option<Arc<dyn MemoryStore>> {
-        match (&self.alloydb, &self.embedded) {
-            (Some(alloydb), _) => Some(Arc::new(alloydb.clone())),
-            (None, Some(embedded)) => Some(Arc::new(embedded.clone())),
-            (None, None) => None,
-        }
+        let (store, system): (Arc<dyn MemoryStore>, _) = match (&self.alloydb, &self.embedded) {
+            (Some(alloydb), _) => (Arc::new(alloydb.clone()), "postgresql"),
+            (None, Some(embedded)) => (Arc::new(embedded.clone()), "sqlite"),
+            (None, None) => return None,
+        };
+        Some(Arc::new(ObservedStore::new(store, system)))
     }
 
     /// The messages of sessions: on the Redis of the cache, else in the file where there is one.
@@ -221,11 +230,12 @@ impl Providers {
     }
 
     fn cache(&self, provider: ShortTermProvider) -> Option<Arc<dyn SemanticCache>> {
-        match (provider, &self.redis, &self.embedded) {
-            (ShortTermProvider::Redis, Some(redis), _) => Some(Arc::new(redis.clone())),
-            (ShortTermProvider::Embedded, _, Some(embedded)) => Some(Arc::new(embedded.clone())),
-            _ => None,
-        }
+        let (cache, system): (Arc<dyn SemanticCache>, _) = match (provider, &self.redis, &self.embedded) {
+            (ShortTermProvider::Redis, Some(redis), _) => (Arc::new(redis.clone()), "redis"),
+            (ShortTermProvider::Embedded, _, Some(embedded)) => (Arc::new(embedded.clone()), "sqlite"),
+            _ => return None,
+        };
+        Some(Arc::new(ObservedCache::new(cache, system)))
     }
 }
 

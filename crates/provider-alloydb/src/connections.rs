@@ -13,6 +13,7 @@ use sqlx::{PgPool, Postgres};
 use tokio::runtime::Handle;
 
 use crate::losses::{Losses, TRUSTED_FOR};
+use crate::observe::PoolStatus;
 
 /// A pool, and what of it is at hand.
 pub(crate) struct Connections {
@@ -113,6 +114,22 @@ impl Connections {
         shelf.lent.push(lent);
         if !std::mem::replace(&mut shelf.is_watched, true) {
             tokio::spawn(watch(Arc::downgrade(&self.at_hand)));
+        }
+    }
+
+    /// How it is now. The numbers are read one after the other, so that they may not quite fit together.
+    pub(crate) fn status(&self) -> PoolStatus {
+        let (at_hand, waiting) = {
+            let shelf = self.at_hand.shelf();
+            (shelf.lent.len(), shelf.waiting)
+        };
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let idle = count(self.pool.num_idle() + at_hand).min(self.pool.size());
+        PoolStatus {
+            busy: self.pool.size() - idle,
+            idle,
+            most: self.pool.options().get_max_connections(),
+            waiting: count(waiting),
         }
     }
 

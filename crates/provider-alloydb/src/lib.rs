@@ -51,6 +51,7 @@ pub mod index;
 mod lexical;
 mod losses;
 mod migrations;
+mod observe;
 mod provider;
 mod replicas;
 mod rows;
@@ -68,5 +69,6 @@ pub use index::{IndexKeeper, IndexKind, IndexPolicy};
 pub use migrations::{
     AppUser, MIGRATOR, MigrationReport, MigrationState, MigrationStatus, SchemaStatus, create_app_user, migrate, status,
 };
+pub use observe::{PoolStatus, ReplicaLag};
 pub use provider::AlloyDbMemoryProvider;
 pub use sweep::Removed;

@@ -19,6 +19,7 @@ use crate::credentials::{PasswordProvider, REFRESH, RETRY};
 use crate::error::{PROVIDER, failed, unusable};
 use crate::index::{Indexes, Live};
 use crate::losses::Losses;
+use crate::observe::begin_counting;
 use crate::replicas::{CONNECT, Replicas};
 use crate::scopes::Scopes;
 use crate::statements::{Repeat, Statements};
@@ -54,6 +55,7 @@ impl AlloyDbMemoryProvider {
         let provider = Self::open(config).await?;
         examine(&provider.inner.statements, &provider.inner.primary).await?;
         provider.read_indexes().await.map_err(|error| failed("connect", error))?;
+        begin_counting();
         provider.sweep_in_background();
         Ok(provider)
     }

@@ -32,9 +32,9 @@ const SEARCH_FORMER: &str = "\
 /// The parameter of a filter's values inside the function.
 const ARGUMENTS: &str = "$6";
 /// Searches that were answered, by `endpoint`: `replica` or `primary`.
-const SEARCHES: &str = "memory_alloydb_searches_total";
+pub(crate) const SEARCHES: &str = "memory_alloydb_searches_total";
 /// Replicas that were asked in vain, by `reason`: `away`, or `behind` the write that a search must see.
-const FALLBACKS: &str = "memory_alloydb_replica_fallbacks_total";
+pub(crate) const FALLBACKS: &str = "memory_alloydb_replica_fallbacks_total";
 /// A space that no vector is in.
 const NO_SPACE: i16 = -1;
 

@@ -17,7 +17,9 @@ use crate::write::KEY_LIFETIME;
 
 /// Rows that a sweep has removed, by `what`: memories, former_versions, sessions, idempotency_keys, and changes that every
 /// follower has passed.
-const REMOVED: &str = "orchestra_expired_removed_total";
+pub(crate) const REMOVED: &str = "orchestra_expired_removed_total";
+/// Steps in the background that failed, by `task`, which is `sweep` here.
+pub(crate) const FAILURES: &str = "orchestra_background_failures_total";
 const OPERATION: &str = "remove expired";
 /// How many rows of a kind go in one transaction.
 const AT_ONCE: i32 = 1000;
@@ -114,12 +116,14 @@ async fn sweep_every(every: Duration, inner: Weak<Inner>) {
         if let Err(error) = provider.remove_expired().await
             && !provider.inner.primary.pool().is_closed()
         {
+            counter!(FAILURES, "task" => "sweep").increment(1);
             warn!(error = &error as &dyn std::error::Error, "what had expired was not removed; it stays hidden");
         }
         match provider.remove_passed().await {
             Ok(changes) => counter!(REMOVED, "what" => "changes").increment(changes),
             Err(_) if provider.inner.primary.pool().is_closed() => return,
             Err(error) => {
+                counter!(FAILURES, "task" => "sweep").increment(1);
                 warn!(error = &error as &dyn std::error::Error, "changes that all have passed were not removed");
             }
         }

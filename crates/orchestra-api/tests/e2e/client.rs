@@ -30,6 +30,11 @@ impl Client {
         self.send(Method::GET, path, &[], None).await
     }
 
+    /// What is no JSON.
+    pub async fn text(&self, path: &str) -> String {
+        self.http.get(format!("{}{path}", self.url)).send().await.unwrap().text().await.unwrap()
+    }
+
     pub async fn post(&self, path: &str, body: Value) -> Answer {
         self.send(Method::POST, path, &[], Some(body)).await
     }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod client;
+mod metrics;
 mod outages;
 mod scenario;
 mod setup;

@@ -11,7 +11,7 @@ use memory_core::{
 };
 use memory_testkit::make;
 use memory_testkit::services::{self, PostgresCluster};
-use provider_alloydb::{AlloyDbConfig, AlloyDbMemoryProvider};
+use provider_alloydb::{AlloyDbConfig, AlloyDbMemoryProvider, ReplicaLag};
 
 use self::proxy::Proxy;
 use crate::durability::passing;
@@ -263,4 +263,32 @@ async fn connections_to_a_server_that_takes_no_writes_are_left() {
         }
         assert!(proxy.made() > before);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_far_behind_a_replica_is_and_how_the_pools_are_is_told() {
+    let Some(mut cluster) = services::cluster(2, &[]) else { return };
+    let home = Home::at(cluster.primary.url());
+    home.prepare().await;
+    let proxy = Proxy::to(cluster.primary.port()).await;
+    let store = AlloyDbMemoryProvider::connect(config(&home, &proxy, &cluster)).await.unwrap();
+    let scope = make::user("acme", "ann");
+    write(&store, &home, &scope, "a first note").await;
+    let caught_up = Some(ReplicaLag::default());
+    wait_until("both have caught up", BACK, async || store.replica_lags().await.unwrap() == [caught_up; 2]).await;
+
+    cluster.delay(0, LAG).unwrap();
+    write(&store, &home, &scope, "a second note").await;
+    wait_until("the second has caught up", BACK, async || store.replica_lags().await.unwrap()[1] == caught_up).await;
+    let behind = store.replica_lags().await.unwrap()[0].unwrap();
+    assert!(behind.bytes > 0 && behind.age > Duration::ZERO, "{behind:?}");
+    let later = store.replica_lags().await.unwrap()[0].unwrap();
+    assert!(later.age > behind.age, "it grows older: {behind:?} {later:?}");
+
+    cluster.replicas[1].kill().unwrap();
+    let lags = store.replica_lags().await.unwrap();
+    assert!(lags[0].is_some() && lags[1].is_none(), "{lags:?}");
+    let pools = store.pools();
+    assert_eq!((pools.len(), pools[0].most, pools[0].waiting), (3, home.config().max_connections, 0));
+    assert!(pools[0].busy == 0 && pools[0].idle > 0, "{pools:?}");
 }

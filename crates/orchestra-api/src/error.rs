@@ -242,7 +242,8 @@ impl IntoResponse for Problem {
         let mut details = *self.0;
         match details.causes.take() {
             Some(causes) => tracing::error!(code = details.code, causes, "request failed"),
-            None => tracing::debug!(code = details.code, field = details.field, "request refused"),
+            // Not the field: its name may be the caller's own word.
+            None => tracing::debug!(code = details.code, "request refused"),
         }
         let header = details.header.take();
         let body = Json(details.document(None));

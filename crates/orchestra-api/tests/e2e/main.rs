@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod client;
+mod logs;
 mod metrics;
 mod outages;
+mod process;
 mod scenario;
 mod setup;
 

@@ -2,41 +2,14 @@
 //! process's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 
 use crate::client::{Client, until};
+use crate::process::Process;
 use crate::setup::Setup;
 
 const DOCUMENTATION: &str = include_str!("../../../../docs/metrics.md");
-
-/// A server in a process, which ends with the test.
-struct Process(Child);
-
-impl Process {
-    fn start(setup: &Setup) -> (Self, Client) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_orchestra"));
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ORCHESTRA_")) {
-            command.env_remove(name);
-        }
-        command.arg("serve").arg("--config").arg(setup.file()).stdin(Stdio::null()).stderr(Stdio::piped());
-        let mut process = Self(command.spawn().unwrap());
-        let mut lines = BufReader::new(process.0.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let url = lines.find_map(|line| Some(line.split_once("answers on ")?.1.split(',').next()?.to_owned()));
-        // What it says later has to go somewhere.
-        std::thread::spawn(move || lines.for_each(drop));
-        (process, Client::new(url.expect("the server starts")))
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// What is documented: kind and labels by name, of the metrics that are on one of these.
 fn documented(on: &[&str]) -> BTreeMap<String, (String, BTreeSet<String>)> {
@@ -100,7 +73,7 @@ async fn mixed_run(client: &Client) {
 }
 
 async fn check(setup: &Setup, on: &[&str]) {
-    let (_process, client) = Process::start(setup);
+    let (_process, client) = Process::start(setup, &[]);
     until("every tier is ready", async || client.get("/readyz").await.ok(200)["short_term"]["status"] == "ready").await;
     mixed_run(&client).await;
     let expected = documented(on);

@@ -11,11 +11,14 @@ type Step = (&'static str, fn() -> Result<()>);
 
 /// Runs every check.
 pub fn run() -> Result<()> {
-    let steps: [Step; 5] = [
+    let steps: [Step; 6] = [
         ("format", || process::run(cargo().args(["fmt", "--all", "--check"]))),
         ("layers", layers::check),
         ("lints", || {
             process::run(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
+        }),
+        ("without features", || {
+            process::run(cargo().args(["check", "-p", "orchestra-api", "--no-default-features", "--locked"]))
         }),
         ("documentation", || {
             process::run(

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use backon::{ExponentialBuilder, Retryable};
 use memory_core::{Embedder, Embedding, EmbeddingSpace, Error, MAX_DIMENSIONS, Purpose, Result};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 use secrecy::ExposeSecret;
@@ -167,6 +167,11 @@ impl Inner {
         let mut request = self.client.post(self.endpoint.clone()).header(CONTENT_TYPE, "application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
+        }
+        if let Some(trace_headers) = self.config.trace_headers {
+            let mut headers = HeaderMap::new();
+            trace_headers(&mut headers);
+            request = request.headers(headers);
         }
         let response = request.body(body.to_vec()).send().await.map_err(lost)?;
         let status = response.status();

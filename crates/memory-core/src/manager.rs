@@ -113,6 +113,7 @@ impl TieredMemoryManager {
     ///
     /// # Errors
     /// As [`MemoryStore::insert`], and as [`Embedder::embed`] where trying again would not help; nothing is written then.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn remember(&self, request: RememberRequest) -> Result<InsertReceipt> {
         let RememberRequest { drafts, origin, idempotency } = request;
         let now = self.clock.now();
@@ -221,6 +222,7 @@ impl TieredMemoryManager {
     ///
     /// # Errors
     /// As [`RecallRequest::validate`] and [`MemoryStore::search`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn recall(&self, request: RecallRequest) -> Result<RecallReport> {
         request.validate()?;
         let mut degraded = Vec::new();
@@ -308,6 +310,7 @@ impl TieredMemoryManager {
     ///
     /// # Errors
     /// As [`MemoryStore::get`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn get(&self, scope: &Scope, id: MemoryId) -> Result<Option<Arc<Memory>>> {
         self.medium_term_provider.get(scope, id).await
     }
@@ -316,6 +319,7 @@ impl TieredMemoryManager {
     ///
     /// # Errors
     /// As [`MemoryStore::history`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn history(&self, scope: &Scope, id: MemoryId) -> Result<Vec<Memory>> {
         self.medium_term_provider.history(scope, id).await
     }
@@ -324,6 +328,7 @@ impl TieredMemoryManager {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a limit out of range, else as [`MemoryStore::list`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn list(&self, request: &ListRequest) -> Result<Page> {
         crate::recall::check_limit(request.limit)?;
         self.medium_term_provider.list(request).await
@@ -336,6 +341,7 @@ impl TieredMemoryManager {
     ///
     /// # Errors
     /// As [`MemoryStore::update`], and as [`Embedder::embed`] where trying again would not help.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn update(&self, scope: &Scope, id: MemoryId, mut patch: MemoryPatch) -> Result<UpdateReceipt> {
         let mut degraded = Vec::new();
         if let Some(text) = &patch.text {
@@ -369,6 +375,7 @@ impl TieredMemoryManager {
     ///
     /// # Errors
     /// As [`MemoryStore::forget`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn forget(&self, request: &ForgetRequest) -> Result<ForgetReceipt> {
         let (working_messages, degraded) = self.forget_sessions(request).await;
         let mut receipt = self.medium_term_provider.forget(request).await?;
@@ -408,6 +415,7 @@ impl TieredMemoryManager {
     ///
     /// # Errors
     /// As [`Embedder::embed`] and [`SemanticCache::lookup`] where trying again would not help.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn cache_lookup(
         &self,
         scope: &Scope,
@@ -455,6 +463,7 @@ impl TieredMemoryManager {
     ///
     /// # Errors
     /// As [`NewCacheEntry::validate`], and as [`Embedder::embed`] and [`SemanticCache::store`] where trying again would not help.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn cache_store(&self, entry: NewCacheEntry) -> Result<Option<CacheEntryId>> {
         self.cache_store_since(entry, None).await
     }
@@ -504,6 +513,7 @@ impl TieredMemoryManager {
     ///
     /// # Errors
     /// As [`SemanticCache::invalidate`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn cache_invalidate(&self, request: &InvalidateRequest) -> Result<u64> {
         if !request.dry_run {
             self.flights.begin_anew();
@@ -518,6 +528,7 @@ impl TieredMemoryManager {
     ///
     /// # Errors
     /// As [`MemoryStore::stats`] and [`SemanticCache::stats`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn stats(&self, scope: &Scope) -> Result<(StoreStats, CacheStats)> {
         let cache = match &self.short_term_provider {
             Some(cache) => cache.stats(scope).await?,
@@ -530,6 +541,7 @@ impl TieredMemoryManager {
     ///
     /// # Errors
     /// As [`MemoryStore::health`].
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn health(&self) -> Result<()> {
         self.medium_term_provider.health().await
     }

@@ -41,6 +41,7 @@ use failure::{Exit, Failure, Outcome};
 use screen::Screen;
 
 use crate::telemetry::{self, LogArgs};
+use crate::traces::TraceSettings;
 
 /// Memory for AI agents that lasts: remember, recall, correct and forget.
 ///
@@ -144,12 +145,23 @@ pub fn main() -> ExitCode {
 
 async fn run(cli: Cli, screen: &Screen) -> Outcome {
     let globals = cli.globals;
+    let begin = |filter, traces: &TraceSettings| {
+        telemetry::init(&globals.log, filter, traces)
+            .map_err(|error| Failure::mistake(format!("{error:#}"), "leave --log out, or give it a level"))
+    };
     // A server tells what it does; a command only what went wrong.
-    let filter = if matches!(cli.command, Command::Serve(_)) { "info" } else { "warn" };
-    telemetry::init(&globals.log, filter)
-        .map_err(|error| Failure::mistake(error.to_string(), "leave --log out, or give it a level"))?;
-    match cli.command {
-        Command::Serve(args) => serve::run(*args, screen).await,
+    let command = match cli.command {
+        Command::Serve(args) => {
+            let settings = args.settings()?;
+            let traces = begin("info", &settings.traces)?;
+            let outcome = serve::run(*args, settings, screen).await;
+            traces.end().await;
+            return outcome;
+        }
+        command => command,
+    };
+    begin("warn", &TraceSettings::default())?;
+    match command {
         Command::Mcp(args) => mcp::run(args, &globals, screen).await,
         Command::Demo(args) => demo::run(args, screen).await,
         Command::Db(args) => db::run(args, screen).await,

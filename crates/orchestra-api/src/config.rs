@@ -15,6 +15,7 @@ mod schema;
 mod secret;
 mod secret_manager;
 mod setting;
+mod telemetry;
 mod values;
 
 use std::ffi::OsString;
@@ -37,6 +38,7 @@ pub use setting::{Kind, Setting, Value};
 pub use values::{Source, Values};
 
 use crate::identity::settings::{IdentitySettings, KEYS_FILE};
+use crate::traces::TraceSettings;
 
 /// The address the server listens on unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7070";
@@ -124,6 +126,8 @@ pub struct Settings {
     pub shutdown_grace: Duration,
     /// Who may call, and how much.
     pub identity: IdentitySettings,
+    /// Where traces go.
+    pub traces: TraceSettings,
     /// All of them as they were given, with the sections of the providers.
     values: Values,
 }
@@ -180,6 +184,7 @@ impl Settings {
         program: Option<&Path>,
     ) -> Result<Self> {
         let mut values = Values::read(args, &variable)?;
+        telemetry::decide(&mut values, &variable);
         if values.get::<PathBuf>("data").is_none() {
             values.decide("data", Value::Path(default_data(&variable)?));
         }
@@ -233,6 +238,7 @@ impl Settings {
             startup_patience: values.seconds("startup_patience_seconds"),
             shutdown_grace: values.seconds("shutdown_grace_seconds"),
             identity: identity::settings(&values),
+            traces: telemetry::settings(&values),
             values,
         }
     }
@@ -240,6 +246,7 @@ impl Settings {
     fn check(&self) -> Result<()> {
         let values = &self.values;
         identity::check(values)?;
+        telemetry::check(values, &self.traces)?;
         if !self.listen.ip().is_loopback() && !self.allow_unauthenticated && !self.keys_file().exists() {
             return Err(values.invalid(
                 "listen",

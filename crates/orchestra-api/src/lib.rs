@@ -9,7 +9,7 @@
 //! - [`mcp`] is the Model Context Protocol: tools that are calls of the router.
 //! - [`error`] is the one place that turns a failure into a status and a problem document.
 //! - [`observed`] is how the tiers look from outside: spans, counts and times of their calls.
-//! - [`telemetry`] sets up the log.
+//! - [`telemetry`] sets up the log, [`traces`] sends spans to a collector.
 //! - [`cli`] is the command line, [`client`] its way to the router, [`import`] what it reads files with.
 
 pub mod background;
@@ -26,6 +26,7 @@ pub mod observed;
 pub mod serve;
 pub mod state;
 pub mod telemetry;
+pub mod traces;
 
 /// The README's Rust example, compiled with the documentation's other examples.
 #[cfg(doctest)]

@@ -24,6 +24,7 @@ use crate::error::chain;
 use crate::identity::gate::Gate;
 use crate::metrics::lag::Lag;
 use crate::observed::{ObservedCache, ObservedEmbedder, ObservedStore};
+use crate::traces;
 
 /// How many requests are worked on at once; more wait for their turn.
 const MAX_IN_FLIGHT: u32 = 512;
@@ -343,6 +344,7 @@ async fn embedder(settings: &Settings) -> anyhow::Result<Arc<dyn Embedder>> {
             config.base_url.clone_from(base_url);
             config.send_dimensions = *send_dimensions;
             config.api_key = settings.embedder_api_key().await?;
+            config.trace_headers = traces::TRACE_HEADERS;
             Arc::new(OpenAiEmbedder::from_config(config).context("the embedder cannot be set up")?)
         }
     })

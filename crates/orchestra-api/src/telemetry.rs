@@ -8,10 +8,12 @@ use std::io::IsTerminal;
 
 use clap::{Args, ValueEnum};
 use tracing::Level;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::traces::{TraceSettings, Traces};
 
 /// How the log is written.
 #[derive(Debug, Clone, Default, Args)]
@@ -35,21 +37,21 @@ pub enum LogFormat {
     Json,
 }
 
-/// Sets the log up, once in a process. `default` is the filter where none is given.
+/// Sets the log up, once in a process, and the export of traces, which ends with what this gives. `default` is the filter
+/// of the log where none is given.
 ///
 /// # Errors
-/// When the filter cannot be read, or the log was set up before.
-pub fn init(args: &LogArgs, default: &str) -> anyhow::Result<()> {
+/// When the filter cannot be read, the export cannot begin, or the log was set up before.
+pub fn init(args: &LogArgs, default: &str, traces: &TraceSettings) -> anyhow::Result<Traces> {
     let filter = args.log.as_deref().filter(|filter| !filter.is_empty()).unwrap_or(default);
     let filter = EnvFilter::builder().parse(filter).map_err(|error| {
         anyhow::anyhow!(
             "log: given {filter:?}, allowed: levels and modules such as info or orchestra_api=debug ({error})"
         )
     })?;
-    // It logs whole requests and answers, which is what memories say.
-    let talkative =
-        |metadata: &tracing::Metadata<'_>| metadata.target().starts_with("rmcp") && *metadata.level() > Level::WARN;
-    let registry = tracing_subscriber::registry().with(filter).with(filter_fn(move |metadata| !talkative(metadata)));
+    let logged = filter.and(filter_fn(is_logged));
+    let (traces, exported) = Traces::begin(traces)?;
+    let registry = tracing_subscriber::registry().with(exported);
     match args.log_format {
         LogFormat::Json => {
             let layer = tracing_subscriber::fmt::layer()
@@ -57,12 +59,22 @@ pub fn init(args: &LogArgs, default: &str) -> anyhow::Result<()> {
                 .flatten_event(true)
                 .with_span_list(false)
                 .with_writer(std::io::stderr);
-            registry.with(layer).try_init()?;
+            registry.with(layer.with_filter(logged)).try_init()?;
         }
         LogFormat::Human => {
             let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            registry.with(tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(std::io::stderr)).try_init()?;
+            let layer = tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(std::io::stderr);
+            registry.with(layer.with_filter(logged)).try_init()?;
         }
     }
-    Ok(())
+    Ok(traces)
+}
+
+/// Whether the log may have it at all.
+fn is_logged(metadata: &tracing::Metadata<'_>) -> bool {
+    // It logs whole requests and answers, which is what memories say.
+    let is_talkative = metadata.target().starts_with("rmcp") && *metadata.level() > Level::WARN;
+    // `http_request` says the same.
+    let is_for_traces = metadata.target() == "orchestra_api::traces" && metadata.is_span();
+    !is_talkative && !is_for_traces
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use memory_core::{Error, Result};
 use reqwest::Url;
-use reqwest::header::HeaderValue;
+use reqwest::header::{HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 /// How to reach an OpenAI-compatible server, and what to ask of it.
@@ -39,6 +39,8 @@ pub struct OpenAiConfig {
     pub max_retries: usize,
     /// The pause before the first retry. It doubles with each retry, and up to as much again is added at random.
     pub retry_delay: Duration,
+    /// What is added to the headers of each request: of which trace it is a part.
+    pub trace_headers: Option<fn(&mut HeaderMap)>,
     /// The longest pause. A server that asks for a longer one (`Retry-After`) ends the call with a retryable error.
     pub max_retry_delay: Duration,
 }
@@ -63,6 +65,7 @@ impl OpenAiConfig {
             timeout: Duration::from_secs(30),
             max_retries: 3,
             retry_delay: Duration::from_millis(500),
+            trace_headers: None,
             max_retry_delay: Duration::from_secs(30),
         }
     }

@@ -149,6 +149,7 @@ impl TieredMemoryManager {
     ///
     /// # Errors
     /// [`AnswerError::Memory`] for a question that is not acceptable, [`AnswerError::Compute`] with what `compute` gave.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn answer<E, F>(
         &self,
         question: AnswerRequest,

@@ -41,6 +41,7 @@ impl TieredMemoryManager {
     /// # Errors
     /// As [`ConsolidateRequest::validate`]; [`Error::Busy`] while another run is under way in the scope; and as
     /// [`MemoryStore`](crate::MemoryStore) and [`Embedder`](crate::Embedder). What was done before an error stands.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn consolidate(&self, request: &ConsolidateRequest) -> Result<ConsolidateReport> {
         request.validate()?;
         let _run = self.consolidations.begin(&request.scope)?;

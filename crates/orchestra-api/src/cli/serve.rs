@@ -28,9 +28,15 @@ pub struct Args {
     server: ServerArgs,
 }
 
-pub async fn run(args: Args, screen: &Screen) -> Outcome {
-    let settings = Settings::from_args(&args.server)
-        .map_err(|error| Failure::mistake(error.to_string(), "`orchestra serve --help` lists every setting"))?;
+impl Args {
+    /// What the server is set to.
+    pub fn settings(&self) -> Outcome<Settings> {
+        Settings::from_args(&self.server)
+            .map_err(|error| Failure::mistake(error.to_string(), "`orchestra serve --help` lists every setting"))
+    }
+}
+
+pub async fn run(args: Args, settings: Settings, screen: &Screen) -> Outcome {
     for warning in settings.warnings() {
         tracing::warn!("{warning}");
     }

@@ -169,6 +169,19 @@ pub const SETTINGS: &[Setting] = &[
         "The web pages that may call this server from a browser, as origins such as https://app.example.com. Default: \
          none.",
     ),
+    text(
+        "telemetry.otlp_endpoint",
+        "URL",
+        "The collector of OpenTelemetry that traces are sent to by OTLP over HTTP, such as http://127.0.0.1:4318. Default: \
+         that of OTEL_EXPORTER_OTLP_ENDPOINT, else none.",
+    ),
+    number(
+        "telemetry.sample_ratio",
+        (0.0, 1.0),
+        "",
+        "The share of the traces begun here that is taken. Of a trace that the caller began the caller decides.",
+    )
+    .or("1"),
     secret("redis.url", "redis://, or with TLS rediss://, with user and password or not. In place of host and port."),
     text("redis.host", "HOST", "The server's host name or address, where there is no url."),
     integer("redis.port", (1, 65_535), "Its port.").or("6379"),
@@ -345,7 +358,7 @@ pub fn nearest<N: AsRef<str>>(name: &str, known: impl Iterator<Item = N>) -> Opt
 
 /// What to say of a variable that has the name of a section, and is no setting in it.
 pub fn unknown_variable(name: &str) -> Option<String> {
-    let sections = ["ORCHESTRA_REDIS_", "ORCHESTRA_ALLOYDB_"];
+    let sections = ["ORCHESTRA_REDIS_", "ORCHESTRA_ALLOYDB_", "ORCHESTRA_TELEMETRY_"];
     let variables = || SETTINGS.iter().map(Setting::variable);
     if !sections.iter().any(|section| name.starts_with(section)) || variables().any(|known| known == name) {
         return None;

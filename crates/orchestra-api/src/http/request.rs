@@ -9,11 +9,12 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use memory_core::{IdempotencyKey, Origin, Writer};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::json::JsonBody;
 use crate::error::{Problem, with_request_id};
 use crate::state::AppState;
+use crate::traces::{self, RequestSpan};
 
 /// The header that carries a request's id, which the log names. An acceptable one is echoed, else one is made.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -52,24 +53,32 @@ impl RequestId {
 pub async fn traced(mut request: Request, next: Next) -> Response {
     let id = RequestId::of(request.headers());
     let path = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let span = tracing::info_span!(
-        "http_request",
-        method = %request.method(),
-        path,
-        request_id = id.as_str(),
-        tenant = tracing::field::Empty,
-        key = tracing::field::Empty,
-    );
+    let trace = traces::of_request(request.method(), &path, request.headers());
+    let span = trace.in_scope(|| {
+        tracing::info_span!(
+            "http_request",
+            method = %request.method(),
+            path,
+            request_id = id.as_str(),
+            tenant = tracing::field::Empty,
+            key = tracing::field::Empty,
+        )
+    });
+    request.extensions_mut().insert(RequestSpan(trace.clone()));
+    let ended = trace.clone();
     request.extensions_mut().insert(id.clone());
     let begun = Instant::now();
     async move {
         let mut response = with_request_id(next.run(request).await, id.as_str());
         let duration_ms = begun.elapsed().as_micros() as f64 / 1000.0;
-        tracing::info!(status = response.status().as_u16(), duration_ms, "request answered");
+        let status = response.status().as_u16();
+        tracing::info!(status, duration_ms, "request answered");
+        traces::answered(&ended, status);
         response.headers_mut().insert(REQUEST_ID, id.0);
         response
     }
     .instrument(span)
+    .instrument(trace)
     .await
 }
 
@@ -110,12 +119,13 @@ pub async fn to_its_end(State(state): State<AppState>, request: Request, next: N
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "the server is shutting down")
             .into_response();
     };
+    let RequestSpan(trace) = request.extensions().get().cloned().unwrap_or(RequestSpan(Span::none()));
     let work = async move {
         let response = next.run(request).await;
         drop(turn);
         response
     };
-    match tokio::spawn(work.in_current_span()).await {
+    match tokio::spawn(work.in_current_span().instrument(trace)).await {
         Ok(response) => response,
         Err(error) => {
             tracing::error!(%error, "request handler panicked");

@@ -9,6 +9,7 @@ mod outages;
 mod process;
 mod scenario;
 mod setup;
+mod traces;
 
 use setup::Setup;
 

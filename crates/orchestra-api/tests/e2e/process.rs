@@ -43,6 +43,12 @@ impl Process {
         self.child.kill().unwrap();
         self.rest.take().unwrap().join().unwrap()
     }
+
+    /// Tells it to stop, and waits until it has.
+    pub fn stop(mut self) {
+        let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(told.success() && self.child.wait().unwrap().success());
+    }
 }
 
 impl Drop for Process {

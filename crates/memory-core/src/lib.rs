@@ -12,6 +12,7 @@
 //!   served, [`Filter`] is a condition on a memory.
 //! - [`consolidation`] plans what a memory may say once in place of many times.
 //! - [`TieredMemoryManager`] puts the tiers together.
+//! - [`usage`] is what bills and budgets are made from.
 //! - [`arena`] searches vectors and words in memory, exactly.
 
 pub mod arena;
@@ -29,6 +30,7 @@ mod scope;
 mod source;
 pub mod store;
 pub mod text;
+pub mod usage;
 pub mod working;
 
 pub use cache::{

@@ -1,6 +1,7 @@
 //! What runs beside the requests as long as the server does.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use memory_core::{CacheFollower, LateEmbedding, Result, TieredMemoryManager};
@@ -8,6 +9,7 @@ use metrics::{Unit, counter, describe_counter};
 use tokio::task::JoinSet;
 
 use crate::metrics::lag::{self, Lag};
+use crate::usage::UsageLog;
 
 /// The name that the processes of a server follow the store under, for the cache they share.
 const FOLLOWER: &str = "cache";
@@ -25,9 +27,10 @@ pub(crate) fn describe() {
 pub struct Background(#[expect(dead_code, reason = "it ends them when it is dropped")] JoinSet<()>);
 
 /// Starts the loops that bring the store's changes to the cache and give memories the vectors that they were stored without.
-/// `follows` says whether the cache is elsewhere than in the store, which tells its own. `lag` is measured all the while.
+/// `follows` says whether the cache is elsewhere than in the store, which tells its own. `lag` is measured all the while, and
+/// `usage` written down.
 #[must_use]
-pub fn spawn(manager: &TieredMemoryManager, follows: bool, mut lag: Lag) -> Background {
+pub fn spawn(manager: &TieredMemoryManager, follows: bool, mut lag: Lag, usage: &Arc<UsageLog>) -> Background {
     let mut loops = JoinSet::new();
     if follows && let Some(follower) = manager.cache_follower(FOLLOWER) {
         loops.spawn(repeat("follower", "the cache was not told of changes", follower));
@@ -37,6 +40,7 @@ pub fn spawn(manager: &TieredMemoryManager, follows: bool, mut lag: Lag) -> Back
         loops.spawn(repeat("late_embedding", "memories without a vector were not embedded", late));
     }
     loops.spawn(repeat("lag", "how far behind things are was not measured", lag));
+    loops.spawn(repeat("usage", "what was used was not written down", Windows(usage.clone())));
     Background(loops)
 }
 
@@ -73,6 +77,29 @@ impl Steps for Lag {
 
     fn pause(&self) -> Duration {
         lag::EVERY
+    }
+}
+
+/// The windows of usage, one after the other.
+struct Windows(Arc<UsageLog>);
+
+impl Steps for Windows {
+    async fn step(&mut self) -> Result<usize> {
+        self.0.end_window(chrono::Utc::now());
+        let usage = self.0.clone();
+        let written = tokio::task::spawn_blocking(move || usage.write()).await;
+        let written = written.map_err(std::io::Error::other).flatten();
+        let failed = |error: std::io::Error| memory_core::Error::Backend {
+            provider: "usage",
+            operation: "write",
+            retryable: true,
+            source: error.into(),
+        };
+        written.map(|()| 0).map_err(failed)
+    }
+
+    fn pause(&self) -> Duration {
+        self.0.window()
     }
 }
 

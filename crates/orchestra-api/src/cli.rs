@@ -30,6 +30,7 @@ mod serve;
 mod session;
 mod stats;
 mod update;
+mod usage;
 mod words;
 
 use std::path::PathBuf;
@@ -106,6 +107,7 @@ enum Command {
     Session(session::Args),
     Cache(cache::Args),
     Stats(stats::Args),
+    Usage(usage::Args),
     Mcp(mcp::Args),
     Db(db::Args),
     Index(index::Args),
@@ -186,6 +188,7 @@ async fn run(cli: Cli, screen: &Screen) -> Outcome {
                 Command::Session(args) => session::run(args, client, screen).await,
                 Command::Cache(args) => cache::run(args, client, screen).await,
                 Command::Stats(args) => stats::run(args, client, screen).await,
+                Command::Usage(args) => usage::run(args, client, screen).await,
                 Command::Serve(_)
                 | Command::Mcp(_)
                 | Command::Db(_)

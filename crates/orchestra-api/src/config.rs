@@ -39,6 +39,7 @@ pub use values::{Source, Values};
 
 use crate::identity::settings::{IdentitySettings, KEYS_FILE};
 use crate::traces::TraceSettings;
+use crate::usage::UsageSettings;
 
 /// The address the server listens on unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7070";
@@ -128,6 +129,8 @@ pub struct Settings {
     pub identity: IdentitySettings,
     /// Where traces go.
     pub traces: TraceSettings,
+    /// How usage is written down.
+    pub usage: UsageSettings,
     /// All of them as they were given, with the sections of the providers.
     values: Values,
 }
@@ -239,6 +242,11 @@ impl Settings {
             shutdown_grace: values.seconds("shutdown_grace_seconds"),
             identity: identity::settings(&values),
             traces: telemetry::settings(&values),
+            usage: UsageSettings {
+                window: values.seconds("usage.window_seconds"),
+                file: values.get("usage.file"),
+                max_file_bytes: values.of("usage.max_file_bytes"),
+            },
             values,
         }
     }

@@ -15,6 +15,7 @@
 //! | `POST /v1/consolidate` | puts together what is said many times |
 //! | `GET /v1/stats` | what the tiers hold |
 //! | `POST /mcp` | the tools of the Model Context Protocol ([`crate::mcp`]) |
+//! | `GET /v1/usage` | what the tenant used |
 //! | `GET /v1/identity` | whom the caller's key speaks for |
 //! | `GET /healthz`, `/readyz` | whether the process lives, whether the store answers |
 //! | `GET /metrics` | what the process measures of itself, for Prometheus |
@@ -33,6 +34,7 @@ mod params;
 mod request;
 mod search;
 mod sessions;
+mod usage;
 mod wire;
 mod working;
 
@@ -120,6 +122,7 @@ fn table() -> Vec<Route> {
         Route::new(Method::POST, "/v1/cache/invalidate", WRITE, "cache.invalidate", cache::invalidate),
         Route::new(Method::POST, "/v1/consolidate", WRITE, "consolidate", consolidate::consolidate),
         Route::new(Method::GET, "/v1/stats", READ, "stats", operations::stats),
+        Route::new(Method::GET, "/v1/usage", READ, "usage", usage::usage),
         Route::new(Method::GET, "/v1/identity", Need::Identity, "identity", operations::identity),
         Route::new(Method::GET, "/healthz", Need::Nothing, "healthz", operations::healthz),
         Route::new(Method::GET, "/readyz", Need::Nothing, "readyz", operations::readyz),

@@ -10,6 +10,7 @@
 //! - [`error`] is the one place that turns a failure into a status and a problem document.
 //! - [`observed`] is how the tiers look from outside: spans, counts and times of their calls.
 //! - [`telemetry`] sets up the log, [`traces`] sends spans to a collector.
+//! - [`usage`] counts what tenants use.
 //! - [`cli`] is the command line, [`client`] its way to the router, [`import`] what it reads files with.
 
 pub mod background;
@@ -27,6 +28,7 @@ pub mod serve;
 pub mod state;
 pub mod telemetry;
 pub mod traces;
+pub mod usage;
 
 /// The README's Rust example, compiled with the documentation's other examples.
 #[cfg(doctest)]

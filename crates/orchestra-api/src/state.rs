@@ -25,6 +25,7 @@ use crate::identity::gate::Gate;
 use crate::metrics::lag::Lag;
 use crate::observed::{ObservedCache, ObservedEmbedder, ObservedStore};
 use crate::traces;
+use crate::usage::UsageLog;
 
 /// How many requests are worked on at once; more wait for their turn.
 const MAX_IN_FLIGHT: u32 = 512;
@@ -42,6 +43,7 @@ struct Shared {
     manager: TieredMemoryManager,
     settings: Settings,
     gate: Gate,
+    usage: Arc<UsageLog>,
     started: Instant,
     in_flight: Arc<Semaphore>,
     providers: Providers,
@@ -96,8 +98,10 @@ impl AppState {
             manager = manager.working_memory(working);
         }
         let manager = manager.build()?;
-        let background = background::spawn(&manager, settings.short_term_provider != ShortTermProvider::Embedded, lag);
-        Self::assemble(manager, settings.clone(), providers, Some(background))
+        let usage = Arc::new(UsageLog::open(&settings.usage)?);
+        let background =
+            background::spawn(&manager, settings.short_term_provider != ShortTermProvider::Embedded, lag, &usage);
+        Self::assemble(manager, settings.clone(), providers, usage, Some(background))
     }
 
     /// The state over tiers that the caller put together.
@@ -105,13 +109,15 @@ impl AppState {
     /// # Errors
     /// When the settings name a tenant that is not acceptable, or the keys file or the audit file cannot be used.
     pub fn new(manager: TieredMemoryManager, settings: Settings) -> anyhow::Result<Self> {
-        Self::assemble(manager, settings, Providers::default(), None)
+        let usage = Arc::new(UsageLog::open(&settings.usage)?);
+        Self::assemble(manager, settings, Providers::default(), usage, None)
     }
 
     fn assemble(
         manager: TieredMemoryManager,
         settings: Settings,
         providers: Providers,
+        usage: Arc<UsageLog>,
         background: Option<Background>,
     ) -> anyhow::Result<Self> {
         let gate = Gate::open(&settings)?;
@@ -120,6 +126,7 @@ impl AppState {
             manager,
             settings,
             gate,
+            usage,
             started: Instant::now(),
             in_flight,
             providers,
@@ -150,6 +157,12 @@ impl AppState {
     #[must_use]
     pub fn gate(&self) -> &Gate {
         &self.0.gate
+    }
+
+    /// What tenants used.
+    #[must_use]
+    pub fn usage(&self) -> &UsageLog {
+        &self.0.usage
     }
 
     /// The database of the memories, where they are in one.
@@ -199,6 +212,10 @@ impl AppState {
         }
         self.0.in_flight.close();
         drop(self.0.background.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.0.usage.end_window(chrono::Utc::now());
+        if let Err(error) = self.0.usage.write() {
+            tracing::error!(%error, "the last usage events were not written");
+        }
         let Providers { embedded, redis: _, alloydb } = &self.0.providers;
         if let Some(alloydb) = alloydb {
             alloydb.close().await;

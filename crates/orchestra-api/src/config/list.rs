@@ -182,6 +182,18 @@ pub const SETTINGS: &[Setting] = &[
         "The share of the traces begun here that is taken. Of a trace that the caller began the caller decides.",
     )
     .or("1"),
+    integer("usage.window_seconds", (1, 86_400), "Over how many seconds the usage of a tenant is added up.").or("60"),
+    path(
+        "usage.file",
+        "FILE",
+        "The file to which each window adds a line of JSON for each tenant and operation: how much, and never a text. \
+         Default: none.",
+    ),
+    integer(
+        "usage.max_file_bytes",
+        (4096, 1 << 40), "How large that file may grow, in bytes, before another takes its place.",
+    )
+    .or("67108864"),
     secret("redis.url", "redis://, or with TLS rediss://, with user and password or not. In place of host and port."),
     text("redis.host", "HOST", "The server's host name or address, where there is no url."),
     integer("redis.port", (1, 65_535), "Its port.").or("6379"),
@@ -358,7 +370,7 @@ pub fn nearest<N: AsRef<str>>(name: &str, known: impl Iterator<Item = N>) -> Opt
 
 /// What to say of a variable that has the name of a section, and is no setting in it.
 pub fn unknown_variable(name: &str) -> Option<String> {
-    let sections = ["ORCHESTRA_REDIS_", "ORCHESTRA_ALLOYDB_", "ORCHESTRA_TELEMETRY_"];
+    let sections = ["ORCHESTRA_REDIS_", "ORCHESTRA_ALLOYDB_", "ORCHESTRA_TELEMETRY_", "ORCHESTRA_USAGE_"];
     let variables = || SETTINGS.iter().map(Setting::variable);
     if !sections.iter().any(|section| name.starts_with(section)) || variables().any(|known| known == name) {
         return None;

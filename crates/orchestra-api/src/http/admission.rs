@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::request::{RequestId, to_its_end};
+use super::usage::counted;
 use crate::error::Problem;
 use crate::identity::audit::{Event, Touched};
 use crate::identity::limits::Taken;
@@ -48,6 +49,10 @@ impl Route {
     /// The handler behind everything that a request has to pass.
     pub fn admitted(self, state: &AppState) -> (&'static str, MethodRouter<AppState>) {
         let Self { path, need, operation, handler, .. } = self;
+        let handler = match need {
+            Need::Permission(_) => handler.route_layer(from_fn_with_state((state.clone(), operation), counted)),
+            Need::Nothing | Need::NothingOnLoopback(_) | Need::Identity => handler,
+        };
         let handler = match need {
             // What the operator's probes ask is answered while the server is busy or shutting down.
             Need::Nothing | Need::NothingOnLoopback(_) => handler,

@@ -16,6 +16,7 @@ use serde_json::{Map, Number, Value};
 use super::wire::tenant_refused;
 use crate::error::Problem;
 use crate::state::AppState;
+use crate::usage;
 
 /// How long a client may send nothing in the middle of its body.
 const BODY_STALL: Duration = Duration::from_secs(30);
@@ -48,6 +49,7 @@ impl FromRequest<AppState> for JsonBody {
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
         check_content_type(request.headers())?;
         let bytes = read_body(request, state.settings().limits.body_bytes).await?;
+        usage::note(|usage| usage.bytes_in += bytes.len() as u64);
         let text = String::from_utf8(bytes).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
             Problem::new(

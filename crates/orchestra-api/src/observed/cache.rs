@@ -11,6 +11,7 @@ use memory_core::{
 use metrics::Counter;
 
 use super::{CACHE_LOOKUPS, CACHE_REFUSALS, Calls, counters};
+use crate::usage;
 
 const TIER: &str = "short_term";
 /// The values of `result`.
@@ -86,6 +87,11 @@ impl SemanticCache for ObservedCache {
     async fn lookup(&self, request: &CacheRequest) -> Result<CacheLookup> {
         let found = self.lookup.of_database(self.system, self.inner.lookup(request)).await;
         self.count(&found, request.embedding.is_some());
+        match &found {
+            Ok(CacheLookup::Hit(hit)) => usage::note_hit(&request.prompt, hit),
+            Ok(CacheLookup::Miss(_)) if request.embedding.is_some() => usage::note(|usage| usage.misses += 1),
+            _ => {}
+        }
         found
     }
 

@@ -8,6 +8,7 @@ use metrics::{Counter, counter};
 use tracing::field::Empty;
 
 use super::{Calls, EMBEDDED_TEXTS};
+use crate::usage;
 
 /// An embedder whose calls are spans, counted and timed.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ impl Embedder for ObservedEmbedder {
         let made = self.calls.within(span, self.inner.embed(texts, purpose)).await;
         if made.is_ok() {
             self.texts.increment(texts.len() as u64);
+            usage::note_embedded(texts);
         }
         made
     }

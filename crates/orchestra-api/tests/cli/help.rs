@@ -10,7 +10,7 @@ fn help(command: &[&str]) -> String {
 
 #[test]
 fn every_command_teaches_itself() {
-    let commands: [&[&str]; 42] = [
+    let commands: [&[&str]; 43] = [
         &[],
         &["serve"],
         &["remember"],
@@ -33,6 +33,7 @@ fn every_command_teaches_itself() {
         &["cache", "put"],
         &["cache", "invalidate"],
         &["stats"],
+        &["usage"],
         &["mcp"],
         &["mcp", "install"],
         &["db"],

@@ -8,6 +8,7 @@ mod keys;
 mod limits;
 mod server;
 mod tenant;
+mod usage;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -31,6 +32,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// The router over a memory of its own, whose callers show keys.
 struct Api {
     router: Router,
+    state: AppState,
     folder: TempDir,
 }
 
@@ -54,7 +56,7 @@ impl Api {
         let mut settings = Settings::for_data(folder.path());
         change(&mut settings);
         let state = AppState::open(&settings).await.unwrap();
-        (Self { router: router(state), folder }, keys)
+        (Self { router: router(state.clone()), state, folder }, keys)
     }
 
     fn keys_file(&self) -> PathBuf {

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::recall::{Explanation, Recalled};
+use crate::recall::{Explanation, Recalled, RecalledFrom};
 use crate::{Candidate, Error, MemoryId, Result, Timestamp, text};
 
 /// How the dense and the lexical arm are put together.
@@ -135,7 +135,7 @@ pub fn fuse(
                         + weights.importance * memory.importance
                 }
             };
-            Recalled { memory: memory.clone(), score, tier: memory.kind.tier(), why }
+            Recalled { memory: memory.clone(), score, tier: memory.kind.tier(), from: RecalledFrom::Persistent, why }
         })
         .collect();
     ranked.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.memory.id.cmp(&b.memory.id)));

@@ -47,9 +47,9 @@ pub use manager::{
     TieredMemoryManager,
 };
 pub use memory::{ContentHash, EmbeddedMemory, Memory, MemoryId, MemoryKind, Metadata, Origin, Tier, Writer};
-pub use recall::{Degradation, Explanation, RecallReport, RecallRequest, Recalled};
+pub use recall::{Degradation, Explanation, RecallReport, RecallRequest, Recalled, RecalledFrom};
 pub use scope::{MAX_SCOPE_NAME_BYTES, Scope};
-pub use source::{Clock, IdSource, Timestamp};
+pub use source::{Clock, IdSource, Timer, Timestamp};
 pub use store::{
     Arm, ArmReport, Candidate, Candidates, Change, ChangeEvent, ChangeFeed, ChangeLag, ChangePosition, Cursor,
     ForgetReceipt, ForgetRequest, IdempotencyKey, IndexUse, InsertBatch, InsertReceipt, InsertStatus, InsertedItem,

@@ -9,11 +9,11 @@ use crate::memory::check_text;
 use crate::recall::MAX_QUERY_BYTES;
 use crate::store::validate_batch;
 use crate::{
-    CacheEntryId, CacheLookup, CachePolicy, CacheRequest, CacheStats, Candidates, Clock, Condition, Degradation,
-    EmbeddedMemory, Embedder, Embedding, Error, Field, Filter, Fingerprint, ForgetReceipt, ForgetRequest, IdSource,
-    InsertBatch, InsertReceipt, InvalidateRequest, InvalidateSelection, ListRequest, Memory, MemoryId, MemoryKind,
-    MemoryPatch, MemoryStore, NewCacheEntry, Origin, Page, Purpose, RecallReport, RecallRequest, Result, Scope,
-    SearchRequest, SemanticCache, StoreMark, StoreStats, Tier, Timestamp, UpdateReceipt, WorkingMemory, fusion,
+    CacheEntryId, CacheLookup, CachePolicy, CacheRequest, CacheStats, Clock, Degradation, EmbeddedMemory, Embedder,
+    Embedding, Error, Fingerprint, ForgetReceipt, ForgetRequest, IdSource, InsertBatch, InsertReceipt,
+    InvalidateRequest, InvalidateSelection, ListRequest, Memory, MemoryId, MemoryPatch, MemoryStore, NewCacheEntry,
+    Origin, Page, Purpose, Result, Scope, SemanticCache, StoreMark, StoreStats, Tier, Timer, Timestamp, UpdateReceipt,
+    WorkingMemory,
 };
 
 /// How many candidates each arm of a recall gives to fusion.
@@ -30,6 +30,8 @@ mod draft;
 mod follow;
 mod late;
 mod pace;
+mod patience;
+mod recall;
 mod working;
 
 pub use answer::{Answer, AnswerError, AnswerRequest, ComputedAnswer, DEFAULT_FILL_LEASE, NewAnswer};
@@ -59,6 +61,7 @@ pub struct TieredMemoryManager {
     consolidations: Arc<consolidate::Runs>,
     candidates: usize,
     clock: Arc<dyn Clock>,
+    timer: Option<Arc<dyn Timer>>,
     ids: Arc<dyn IdSource>,
 }
 
@@ -212,98 +215,6 @@ impl TieredMemoryManager {
         };
         let page = self.medium_term_provider.list(&request).await?;
         Ok(page.memories.first().map(|(memory, _)| memory.text.clone()))
-    }
-
-    /// The memories that answer a question, best first, and where they come from.
-    ///
-    /// When the embedder is away the answer is by words alone and says so. What has ceased to be true, by its `valid_to`, is
-    /// left out, unless the filter says something of `valid_to` itself, as [`Filter::valid_at`] does; a recall as of a
-    /// former time leaves out what had ended then.
-    ///
-    /// # Errors
-    /// As [`RecallRequest::validate`] and [`MemoryStore::search`].
-    #[tracing::instrument(level = "debug", skip_all)]
-    pub async fn recall(&self, request: RecallRequest) -> Result<RecallReport> {
-        request.validate()?;
-        let mut degraded = Vec::new();
-        let embedding = match request.embedding {
-            Some(embedding) => {
-                self.embedder.space().expect(embedding.space())?;
-                Some(embedding)
-            }
-            None => match self.embedder.embed(&[&request.query], Purpose::Query).await {
-                Ok(embeddings) => embeddings.into_iter().next(),
-                Err(Error::Embedder { retryable: true, .. }) => {
-                    degraded.push(Degradation::EmbedderUnavailable);
-                    None
-                }
-                Err(error) => return Err(error),
-            },
-        };
-        // What a filter says of the end is the caller's own answer to what has ended.
-        let asks_for_ended = request.filter.as_ref().is_some_and(|filter| filter.names(&Field::ValidTo));
-        let mut search = SearchRequest {
-            scope: request.scope,
-            also: request.also,
-            embedding,
-            text: Some(request.query),
-            filter: self.within_tiers(request.filter),
-            candidates: self.candidates.max(request.limit),
-            neighbours: request.strategy.uses_neighbours(),
-            at_least: request.at_least,
-            as_of: request.as_of,
-        };
-        let mut found = self.medium_term_provider.search(&search).await?;
-        if !asks_for_ended {
-            let at = search.as_of.unwrap_or_else(|| self.clock.now());
-            found = self.without_ended(found, &mut search, at).await?;
-        }
-        if found.arms.iter().any(|arm| arm.shortfall > 0) {
-            degraded.push(Degradation::Shortfall);
-        }
-        if found.arms.iter().any(|arm| !arm.exact) {
-            degraded.push(Degradation::Approximate);
-        }
-        let query = search.text.as_deref().unwrap_or_default();
-        let memories = fusion::fuse(query, &found.candidates, &request.strategy, self.clock.now(), request.limit);
-        Ok(RecallReport { memories, strategy: request.strategy, arms: found.arms, degraded })
-    }
-
-    /// The candidates without what had ceased to be true at `at`. Few memories ever end, so the store is asked to leave them
-    /// out only when they took the place of others.
-    async fn without_ended(
-        &self,
-        mut found: Candidates,
-        search: &mut SearchRequest,
-        at: Timestamp,
-    ) -> Result<Candidates> {
-        let all = found.candidates.len();
-        found.candidates.retain(|candidate| candidate.memory.valid_to.is_none_or(|to| to > at));
-        let full = found.arms.iter().any(|arm| arm.returned >= search.candidates as u64);
-        if found.candidates.len() == all || !full {
-            return Ok(found);
-        }
-        let mut conditions = vec![Filter::not_ended_at(at)];
-        conditions.extend(search.filter.take());
-        search.filter = Some(Filter::And(conditions));
-        self.medium_term_provider.search(search).await
-    }
-
-    /// The filter, narrowed to the tiers that are switched on.
-    fn within_tiers(&self, filter: Option<Filter>) -> Option<Filter> {
-        if self.long_term_enabled {
-            return filter;
-        }
-        let kinds = MemoryKind::ALL
-            .into_iter()
-            .filter(|kind| kind.tier() != Tier::LongTerm)
-            .map(|kind| kind.name().into())
-            .collect();
-        let tiers = Filter::Is(Field::Kind, Condition::In(kinds));
-        Some(match filter {
-            None => tiers,
-            Some(filter) => Filter::And(vec![tiers, filter]),
-        })
     }
 
     /// The current version of a memory.

@@ -1,16 +1,25 @@
 //! A recall: what is asked, what comes back, and why.
 
+mod conversation;
+mod selection;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::store::ArmReport;
 use crate::{Embedding, Error, Filter, FusionStrategy, Memory, Result, Scope, Tier, Timestamp, WriteToken};
 
+pub(crate) use conversation::{Conversation, without_copies};
+pub(crate) use selection::{Selected, select};
+
 /// The longest query, in bytes.
 pub const MAX_QUERY_BYTES: usize = 8 * 1024;
 /// The most memories one recall gives.
 pub const MAX_LIMIT: usize = 1000;
+/// The longest deadline.
+pub const MAX_DEADLINE: Duration = Duration::from_secs(60);
 
 /// What is asked of the memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +36,14 @@ pub struct RecallRequest {
     pub filter: Option<Filter>,
     /// At most this many, 1 to [`MAX_LIMIT`].
     pub limit: usize,
+    /// At most so many tokens of text together, at least 1, as [`estimate_tokens`](crate::working::estimate_tokens) counts
+    /// them; `None` for any number. The best come first, one that does not fit into what is left is passed over, and smaller
+    /// ones after it still get their place: never more than `limit` nor than these tokens.
+    pub max_tokens: Option<u64>,
+    /// How long to wait, up to [`MAX_DEADLINE`]; `None` for as long as it takes. Then what is there is the answer, and it says
+    /// which part is missing. The embedder gets the first half: when it has not answered by then, words alone are compared
+    /// while there is still time to.
+    pub deadline: Option<Duration>,
     /// How the arms are put together.
     pub strategy: FusionStrategy,
     /// A write that must be visible.
@@ -47,6 +64,8 @@ impl RecallRequest {
             embedding: None,
             filter: None,
             limit: 10,
+            max_tokens: None,
+            deadline: None,
             strategy: FusionStrategy::default(),
             at_least: None,
             as_of: None,
@@ -60,6 +79,13 @@ impl RecallRequest {
     pub fn validate(&self) -> Result<()> {
         crate::memory::check_text("query", &self.query, MAX_QUERY_BYTES)?;
         check_limit(self.limit)?;
+        if self.max_tokens == Some(0) {
+            return Err(Error::invalid("max_tokens", 0, "at least 1"));
+        }
+        if let Some(deadline) = self.deadline.filter(|deadline| deadline.is_zero() || *deadline > MAX_DEADLINE) {
+            let allowed = format!("1 to {}, in milliseconds", MAX_DEADLINE.as_millis());
+            return Err(Error::invalid("deadline", deadline.as_millis(), allowed));
+        }
         crate::store::check_also(&self.scope, &self.also)?;
         self.strategy.validate()
     }
@@ -87,10 +113,14 @@ pub struct RecallReport {
     pub arms: Vec<ArmReport>,
     /// What is missing from this answer and why; empty when nothing is.
     pub degraded: Vec<Degradation>,
+    /// The tokens of all texts together.
+    pub tokens: u64,
+    /// How many of the best `limit` are not among them because of `max_tokens`.
+    pub left_out: u64,
 }
 
 /// Something that an answer or a receipt lacks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Degradation {
     /// The embedder was away: only words were compared, or what was written has no vector yet and is found by its words
@@ -105,6 +135,12 @@ pub enum Degradation {
     Shortfall,
     /// An arm was approximate; its report says which.
     Approximate,
+    /// The durable store was away or too late: only working memory was searched.
+    PersistentUnavailable,
+    /// Working memory was away or too late: only the durable store was searched.
+    WorkingMemoryUnavailable,
+    /// The deadline cut something off, which another entry names.
+    DeadlineExceeded,
 }
 
 /// One recalled memory.
@@ -116,8 +152,20 @@ pub struct Recalled {
     pub score: f32,
     /// The tier it came from.
     pub tier: Tier,
+    /// Which part of the memory gave it.
+    pub from: RecalledFrom,
     /// Where the score comes from.
     pub why: Explanation,
+}
+
+/// Which part of the memory gave a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecalledFrom {
+    /// The working memory: a message of the conversation that goes on. Its id orders it and names nothing that could be got.
+    Working,
+    /// The durable store.
+    Persistent,
 }
 
 /// Where a fused score comes from.

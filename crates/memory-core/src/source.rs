@@ -1,6 +1,9 @@
 //! Where time and ids come from. The core has no clock and no randomness of its own: both are injected, so tests can
 //! hold time still and every decision stays a function of its values.
 
+use std::pin::Pin;
+use std::time::Duration;
+
 use crate::MemoryId;
 
 /// A moment, in UTC. Stores keep microseconds.
@@ -15,6 +18,22 @@ pub trait Clock: Send + Sync {
 impl<F: Fn() -> Timestamp + Send + Sync> Clock for F {
     fn now(&self) -> Timestamp {
         self()
+    }
+}
+
+/// Waits. Any function that gives a future which ends after a while is a timer: `tokio::time::sleep` is the usual one.
+pub trait Timer: Send + Sync {
+    /// Ends once `duration` has passed.
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+impl<F, S> Timer for F
+where
+    F: Fn(Duration) -> S + Send + Sync,
+    S: Future<Output = ()> + Send + 'static,
+{
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(self(duration))
     }
 }
 

@@ -418,6 +418,8 @@ pub enum Arm {
     Dense,
     /// By words.
     Lexical,
+    /// By words, the newest messages of a session's [working memory](crate::WorkingMemory). No store gives it.
+    Working,
 }
 
 /// What a store holds of a scope.

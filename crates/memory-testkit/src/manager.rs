@@ -4,6 +4,7 @@ mod answers;
 pub mod consolidation;
 mod failing;
 mod outages;
+mod recall;
 pub mod sessions;
 
 use std::sync::Arc;
@@ -26,6 +27,11 @@ pub use self::outages::{
     an_answer_that_was_outrun_by_a_change_is_not_kept, another_follower_goes_on_where_one_ended,
     without_the_cache_corrections_stand_and_are_brought_later, without_the_embedder_exact_prompts_are_answered,
     without_the_embedder_memories_get_their_vector_later, without_the_store_errors_pass_and_the_cache_serves,
+};
+pub use self::recall::{
+    a_recall_answers_with_what_is_there_at_its_deadline, a_recall_gives_each_memory_once,
+    a_recall_stays_within_its_budget, the_conversation_that_goes_on_is_recalled,
+    without_the_store_working_memory_answers, without_working_memory_recall_goes_on,
 };
 use crate::{TestClock, make};
 
@@ -56,7 +62,10 @@ macro_rules! manager_suite {
             without_the_cache_corrections_stand_and_are_brought_later, another_follower_goes_on_where_one_ended,
             without_the_store_errors_pass_and_the_cache_serves, without_the_embedder_memories_get_their_vector_later,
             without_the_embedder_exact_prompts_are_answered, an_answer_that_was_outrun_by_a_change_is_not_kept,
-            a_computation_that_failed_is_taken_over, nobody_waits_for_what_began_before_an_invalidation, long_term_can_be_switched_off, bad_input_is_refused_before_the_embedder_is_paid
+            a_computation_that_failed_is_taken_over, nobody_waits_for_what_began_before_an_invalidation, long_term_can_be_switched_off, bad_input_is_refused_before_the_embedder_is_paid,
+            the_conversation_that_goes_on_is_recalled, without_working_memory_recall_goes_on,
+            without_the_store_working_memory_answers, a_recall_answers_with_what_is_there_at_its_deadline,
+            a_recall_gives_each_memory_once, a_recall_stays_within_its_budget
         );
     };
 }
@@ -260,9 +269,16 @@ struct WordEmbedder {
     space: Arc<EmbeddingSpace>,
     seen: std::sync::Mutex<Vec<String>>,
     away: AtomicBool,
+    /// Takes a call and never answers.
+    stuck: AtomicBool,
 }
 
 impl WordEmbedder {
+    fn new() -> Self {
+        let (away, stuck) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { space: make::space("testkit"), seen: std::sync::Mutex::default(), away, stuck }
+    }
+
     fn seen(&self) -> Vec<String> {
         self.seen.lock().expect("no test panics while it holds this").clone()
     }
@@ -279,6 +295,9 @@ impl Embedder for WordEmbedder {
     }
 
     async fn embed(&self, texts: &[&str], _: Purpose) -> Result<Vec<Embedding>> {
+        if self.stuck.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         if self.away.load(Ordering::SeqCst) {
             return Err(Error::Embedder {
                 model: self.space.model.clone(),
@@ -324,11 +343,7 @@ fn builder(
     store: Arc<dyn MemoryStore>,
     cache: Arc<dyn SemanticCache>,
 ) -> (TieredMemoryManagerBuilder, Arc<WordEmbedder>) {
-    let embedder = Arc::new(WordEmbedder {
-        space: make::space("testkit"),
-        seen: std::sync::Mutex::default(),
-        away: AtomicBool::new(false),
-    });
+    let embedder = Arc::new(WordEmbedder::new());
     let clock = fixture.clock();
     let builder = TieredMemoryManager::builder(move || clock.now(), make::id)
         .short_term_provider(cache)

@@ -7,7 +7,7 @@ use super::answer::{DEFAULT_FILL_LEASE, Flights};
 use super::{DEFAULT_CACHE_THRESHOLD, DEFAULT_CANDIDATES, TieredMemoryManager};
 use crate::cache::DEFAULT_TTL;
 use crate::{
-    CacheMode, CachePolicy, Clock, Embedder, Error, IdSource, MemoryStore, Result, SemanticCache, WorkingMemory,
+    CacheMode, CachePolicy, Clock, Embedder, Error, IdSource, MemoryStore, Result, SemanticCache, Timer, WorkingMemory,
 };
 
 /// Puts a [`TieredMemoryManager`] together. The medium-term provider and the embedder are required.
@@ -24,6 +24,7 @@ pub struct TieredMemoryManagerBuilder {
     fill_lease: Duration,
     candidates: usize,
     clock: Arc<dyn Clock>,
+    timer: Option<Arc<dyn Timer>>,
     ids: Arc<dyn IdSource>,
 }
 
@@ -89,6 +90,13 @@ impl TieredMemoryManagerBuilder {
         self
     }
 
+    /// What measures the [deadline](crate::RecallRequest::deadline) of a recall, usually `tokio::time::sleep`. Without one a
+    /// recall with a deadline is refused.
+    pub fn timer(mut self, timer: impl Timer + 'static) -> Self {
+        self.timer = Some(Arc::new(timer));
+        self
+    }
+
     /// The manager.
     ///
     /// # Errors
@@ -123,6 +131,7 @@ impl TieredMemoryManagerBuilder {
             consolidations: Arc::default(),
             candidates: self.candidates,
             clock: self.clock,
+            timer: self.timer,
             ids: self.ids,
         })
     }
@@ -144,6 +153,7 @@ impl TieredMemoryManager {
             fill_lease: DEFAULT_FILL_LEASE,
             candidates: DEFAULT_CANDIDATES,
             clock: Arc::new(clock),
+            timer: None,
             ids: Arc::new(ids),
         }
     }

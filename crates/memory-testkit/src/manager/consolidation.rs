@@ -356,11 +356,7 @@ impl Home {
     }
 
     fn over(store: Arc<dyn MemoryStore>, clock: TestClock) -> Self {
-        let embedder = Arc::new(WordEmbedder {
-            space: make::space("testkit"),
-            seen: std::sync::Mutex::default(),
-            away: std::sync::atomic::AtomicBool::new(false),
-        });
+        let embedder = Arc::new(WordEmbedder::new());
         let now = clock.clone();
         let manager = TieredMemoryManager::builder(move || now.now(), make::id)
             .medium_term_provider(store.clone())

@@ -12,21 +12,38 @@ use memory_core::{
     UpdateReceipt, VectorBacklog, Window, WindowRequest, WorkingMemory,
 };
 
-/// Whether a double is away. Clones share it.
+/// Whether a double is away, or takes a call and never answers. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Outage(Arc<AtomicBool>);
+pub struct Outage {
+    away: Arc<AtomicBool>,
+    stuck: Arc<AtomicBool>,
+}
 
 impl Outage {
     pub fn begin(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.away.store(true, Ordering::SeqCst);
     }
 
     pub fn end(&self) {
-        self.0.store(false, Ordering::SeqCst);
+        self.away.store(false, Ordering::SeqCst);
+        self.stuck.store(false, Ordering::SeqCst);
     }
 
-    fn check(&self, operation: &'static str) -> Result<()> {
-        if !self.0.load(Ordering::SeqCst) {
+    /// From now on what is read never comes, until the next call after [`end`](Self::end).
+    pub fn get_stuck(&self) {
+        self.stuck.store(true, Ordering::SeqCst);
+    }
+
+    /// As [`check`](Self::check), for a read.
+    pub(super) async fn check_read(&self, operation: &'static str) -> Result<()> {
+        if self.stuck.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        self.check(operation)
+    }
+
+    pub(super) fn check(&self, operation: &'static str) -> Result<()> {
+        if !self.away.load(Ordering::SeqCst) {
             return Ok(());
         }
         let source = "a double that fails because the test said so".into();
@@ -119,7 +136,7 @@ impl MemoryStore for FailingStore {
     }
 
     async fn search(&self, request: &SearchRequest) -> Result<Candidates> {
-        self.outage.check("search")?;
+        self.outage.check_read("search").await?;
         self.inner.search(request).await
     }
 

@@ -264,6 +264,7 @@ async fn ask(store: &dyn MemoryStore, past: &Past, question: &Question, clock: &
         let (considered, shortfall) = match report.arm {
             Arm::Dense => (comparable, kept.clone().count() - comparable),
             Arm::Lexical => (kept.clone().count(), 0),
+            Arm::Working => unreachable!("a store has none"),
         };
         assert_eq!((report.considered, report.shortfall), (considered as u64, shortfall as u64), "{report:?}");
     }

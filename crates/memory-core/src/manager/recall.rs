@@ -1,0 +1,209 @@
+//! Recall: working memory and the durable store at once, under one deadline, as one ranking.
+
+use std::collections::HashSet;
+
+use super::TieredMemoryManager;
+use super::patience::{Patience, both};
+use crate::recall::{Conversation, Selected, select, without_copies};
+use crate::{
+    ArmReport, Candidate, Candidates, Condition, Degradation, Embedding, Error, Field, Filter, MemoryId, MemoryKind,
+    Purpose, RecallReport, RecallRequest, RecalledFrom, Result, Scope, SearchRequest, Tier, Timestamp, WindowRequest,
+    fusion,
+};
+
+/// What the durable store gave.
+struct Durable {
+    found: Candidates,
+    degraded: Vec<Degradation>,
+}
+
+/// What working memory gave.
+type Recent = (Vec<Candidate>, ArmReport);
+
+impl TieredMemoryManager {
+    /// The memories that answer a question, best first, and where they come from.
+    ///
+    /// The durable store is searched, and at the same time the working memory of every session that a scope of the request
+    /// names, its newest messages by their words. What is in both is given once, from the store; so is what one scope holds
+    /// more than once. A recall as of a former time leaves working memory out.
+    ///
+    /// When the embedder is away the answer is by words alone and says so. When working memory is away, or something takes
+    /// longer than the deadline, the rest is the answer and says what is missing. When the store is away, working memory
+    /// alone answers if it has something to the question. What has ceased to be true, by its `valid_to`, is left out, unless
+    /// the filter says something of `valid_to` itself, as [`Filter::valid_at`] does; a recall as of a former time leaves out
+    /// what had ended then.
+    ///
+    /// # Errors
+    /// As [`RecallRequest::validate`] and [`MemoryStore::search`](crate::MemoryStore::search); [`Error::Invalid`] for a
+    /// deadline where the manager has no [timer](super::TieredMemoryManagerBuilder::timer).
+    #[tracing::instrument(level = "debug", skip_all)]
+    pub async fn recall(&self, request: RecallRequest) -> Result<RecallReport> {
+        request.validate()?;
+        let patience = self.patience(&request)?;
+        let durable = patience.wait(self.recall_durable(&request, patience));
+        let recent = patience.wait(self.recall_recent(&request));
+        let (durable, recent) = both(durable, recent).await;
+
+        let mut degraded = Vec::new();
+        let recent = match recent {
+            Some(Err(error)) if error.is_retryable() => {
+                degraded.push(Degradation::WorkingMemoryUnavailable);
+                None
+            }
+            Some(recent) => recent?,
+            None => {
+                degraded.extend([Degradation::WorkingMemoryUnavailable, Degradation::DeadlineExceeded]);
+                None
+            }
+        };
+        let speaks = recent.as_ref().is_some_and(|(messages, _)| !messages.is_empty());
+        let Candidates { mut candidates, mut arms } = match durable {
+            Some(Err(Error::Backend { retryable: true, .. })) if speaks => {
+                degraded.push(Degradation::PersistentUnavailable);
+                Candidates::default()
+            }
+            Some(durable) => {
+                let durable = durable?;
+                degraded.extend(durable.degraded);
+                durable.found
+            }
+            None => {
+                degraded.extend([Degradation::PersistentUnavailable, Degradation::DeadlineExceeded]);
+                Candidates::default()
+            }
+        };
+        let mut working: HashSet<MemoryId> = HashSet::new();
+        if let Some((messages, report)) = recent {
+            let messages = without_copies(messages, &candidates);
+            working.extend(messages.iter().map(|message| message.memory.id));
+            candidates.extend(messages);
+            arms.push(report);
+        }
+        let mut told = HashSet::new();
+        degraded.retain(|degradation| told.insert(*degradation));
+
+        let RecallRequest { query, strategy, limit, max_tokens, .. } = request;
+        let ranked = fusion::fuse(&query, &candidates, &strategy, self.clock.now(), candidates.len());
+        let Selected { mut memories, tokens, left_out, repeated: _ } = select(ranked, limit, max_tokens);
+        for recalled in memories.iter_mut().filter(|recalled| working.contains(&recalled.memory.id)) {
+            recalled.from = RecalledFrom::Working;
+        }
+        Ok(RecallReport { memories, strategy, arms, degraded, tokens, left_out })
+    }
+
+    fn patience(&self, request: &RecallRequest) -> Result<Patience<'_>> {
+        match (request.deadline, &self.timer) {
+            (None, _) => Ok(Patience::ENDLESS),
+            (Some(deadline), Some(timer)) => Ok(Patience::new(&**timer, deadline)),
+            (Some(deadline), None) => {
+                Err(Error::invalid("deadline", deadline.as_millis(), "none: this manager has no timer"))
+            }
+        }
+    }
+
+    /// The newest messages that speak to the question; `None` where nobody keeps any.
+    async fn recall_recent(&self, request: &RecallRequest) -> Result<Option<Recent>> {
+        let Some(working) = self.working_memory.as_ref().filter(|_| request.as_of.is_none()) else { return Ok(None) };
+        let scopes = [&request.scope].into_iter().chain(&request.also);
+        let mut sessions: Vec<&Scope> = scopes.filter(|scope| scope.session().is_some()).collect();
+        sessions.sort_unstable();
+        sessions.dedup();
+        if sessions.is_empty() {
+            return Ok(None);
+        }
+        let mut conversation = Conversation::default();
+        for session in sessions {
+            let window = working.window(&WindowRequest::new(session.clone())).await?;
+            conversation.add(session, window, request.filter.as_ref());
+        }
+        Ok(Some(conversation.candidates(&request.query, &request.strategy)))
+    }
+
+    async fn recall_durable(&self, request: &RecallRequest, patience: Patience<'_>) -> Result<Durable> {
+        let mut degraded = Vec::new();
+        let embedding = self.question(request, patience, &mut degraded).await?;
+        // What a filter says of the end is the caller's own answer to what has ended.
+        let asks_for_ended = request.filter.as_ref().is_some_and(|filter| filter.names(&Field::ValidTo));
+        let mut search = SearchRequest {
+            scope: request.scope.clone(),
+            also: request.also.clone(),
+            embedding,
+            text: Some(request.query.clone()),
+            filter: self.within_tiers(request.filter.clone()),
+            candidates: self.candidates.max(request.limit),
+            neighbours: request.strategy.uses_neighbours(),
+            at_least: request.at_least.clone(),
+            as_of: request.as_of,
+        };
+        let mut found = self.medium_term_provider.search(&search).await?;
+        if !asks_for_ended {
+            let at = search.as_of.unwrap_or_else(|| self.clock.now());
+            found = self.without_ended(found, &mut search, at).await?;
+        }
+        if found.arms.iter().any(|arm| arm.shortfall > 0) {
+            degraded.push(Degradation::Shortfall);
+        }
+        if found.arms.iter().any(|arm| !arm.exact) {
+            degraded.push(Degradation::Approximate);
+        }
+        Ok(Durable { found, degraded })
+    }
+
+    /// The question's vector; `None` while the embedder is away, or when it takes more than its part of the time.
+    async fn question(
+        &self,
+        request: &RecallRequest,
+        patience: Patience<'_>,
+        degraded: &mut Vec<Degradation>,
+    ) -> Result<Option<Embedding>> {
+        if let Some(embedding) = &request.embedding {
+            self.embedder.space().expect(embedding.space())?;
+            return Ok(Some(embedding.clone()));
+        }
+        let query = [&*request.query];
+        match patience.half().wait(self.embedder.embed(&query, Purpose::Query)).await {
+            Some(Ok(embeddings)) => return Ok(embeddings.into_iter().next()),
+            Some(Err(Error::Embedder { retryable: true, .. })) => degraded.push(Degradation::EmbedderUnavailable),
+            Some(Err(error)) => return Err(error),
+            None => degraded.extend([Degradation::EmbedderUnavailable, Degradation::DeadlineExceeded]),
+        }
+        Ok(None)
+    }
+
+    /// The candidates without what had ceased to be true at `at`. Few memories ever end, so the store is asked to leave them
+    /// out only when they took the place of others.
+    async fn without_ended(
+        &self,
+        mut found: Candidates,
+        search: &mut SearchRequest,
+        at: Timestamp,
+    ) -> Result<Candidates> {
+        let all = found.candidates.len();
+        found.candidates.retain(|candidate| candidate.memory.valid_to.is_none_or(|to| to > at));
+        let full = found.arms.iter().any(|arm| arm.returned >= search.candidates as u64);
+        if found.candidates.len() == all || !full {
+            return Ok(found);
+        }
+        let mut conditions = vec![Filter::not_ended_at(at)];
+        conditions.extend(search.filter.take());
+        search.filter = Some(Filter::And(conditions));
+        self.medium_term_provider.search(search).await
+    }
+
+    /// The filter, narrowed to the tiers that are switched on.
+    fn within_tiers(&self, filter: Option<Filter>) -> Option<Filter> {
+        if self.long_term_enabled {
+            return filter;
+        }
+        let kinds = MemoryKind::ALL
+            .into_iter()
+            .filter(|kind| kind.tier() != Tier::LongTerm)
+            .map(|kind| kind.name().into())
+            .collect();
+        let tiers = Filter::Is(Field::Kind, Condition::In(kinds));
+        Some(match filter {
+            None => tiers,
+            Some(filter) => Filter::And(vec![tiers, filter]),
+        })
+    }
+}

@@ -118,7 +118,7 @@ pub fn fuse(
                 bm25: candidate.bm25,
                 bm25_in_context: lexical[at],
                 lexical_rank: lexical_ranks[at],
-                actor_bonus: 0.0,
+                ..Explanation::default()
             };
             let score = match strategy {
                 FusionStrategy::Rrf { k } => {
@@ -128,11 +128,14 @@ pub fn fuse(
                     if memory.speaker().is_some_and(|actor| names(&query_words, actor)) {
                         why.actor_bonus = weights.actor;
                     }
+                    let said_at = memory.valid_from.unwrap_or(memory.recorded_at);
+                    why.recency = weights.recency * recency(said_at, now, weights);
+                    why.importance = weights.importance * memory.importance;
                     weights.dense * dense_scores[at]
                         + (1.0 - weights.dense) * lexical_scores[at]
                         + why.actor_bonus
-                        + weights.recency * recency(memory.valid_from.unwrap_or(memory.recorded_at), now, weights)
-                        + weights.importance * memory.importance
+                        + why.recency
+                        + why.importance
                 }
             };
             Recalled { memory: memory.clone(), score, tier: memory.kind.tier(), from: RecalledFrom::Persistent, why }

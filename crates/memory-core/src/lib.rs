@@ -47,7 +47,7 @@ pub use manager::{
     TieredMemoryManager,
 };
 pub use memory::{ContentHash, EmbeddedMemory, Memory, MemoryId, MemoryKind, Metadata, Origin, Tier, Writer};
-pub use recall::{Degradation, Explanation, RecallReport, RecallRequest, Recalled, RecalledFrom};
+pub use recall::{Degradation, Explanation, Missing, RecallReport, RecallRequest, Recalled, RecalledFrom};
 pub use scope::{MAX_SCOPE_NAME_BYTES, Scope};
 pub use source::{Clock, IdSource, Timer, Timestamp};
 pub use store::{

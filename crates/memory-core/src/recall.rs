@@ -1,6 +1,7 @@
 //! A recall: what is asked, what comes back, and why.
 
 mod conversation;
+mod missing;
 mod selection;
 
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use crate::store::ArmReport;
 use crate::{Embedding, Error, Filter, FusionStrategy, Memory, Result, Scope, Tier, Timestamp, WriteToken};
 
 pub(crate) use conversation::{Conversation, without_copies};
+pub(crate) use missing::Counts;
+pub use missing::Missing;
 pub(crate) use selection::{Selected, select};
 
 /// The longest query, in bytes.
@@ -50,6 +53,9 @@ pub struct RecallRequest {
     pub at_least: Option<WriteToken>,
     /// Recalls what the store knew at this time ([`SearchRequest::as_of`](crate::SearchRequest::as_of)).
     pub as_of: Option<Timestamp>,
+    /// Whether to say why there are no more where there are fewer than `limit` ([`RecallReport::missing`]). It may cost a
+    /// count of the scope.
+    pub explain: bool,
 }
 
 impl RecallRequest {
@@ -69,6 +75,7 @@ impl RecallRequest {
             strategy: FusionStrategy::default(),
             at_least: None,
             as_of: None,
+            explain: false,
         }
     }
 
@@ -117,6 +124,8 @@ pub struct RecallReport {
     pub tokens: u64,
     /// How many of the best `limit` are not among them because of `max_tokens`.
     pub left_out: u64,
+    /// Why there are no more, where that was asked for and there are fewer than `limit`.
+    pub missing: Vec<Missing>,
 }
 
 /// Something that an answer or a receipt lacks.
@@ -183,4 +192,8 @@ pub struct Explanation {
     pub lexical_rank: Option<u32>,
     /// What it got because the query names its actor.
     pub actor_bonus: f32,
+    /// What it got for being new.
+    pub recency: f32,
+    /// What it got for its importance.
+    pub importance: f32,
 }

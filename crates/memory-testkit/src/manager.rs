@@ -30,7 +30,7 @@ pub use self::outages::{
 };
 pub use self::recall::{
     a_recall_answers_with_what_is_there_at_its_deadline, a_recall_gives_each_memory_once,
-    a_recall_stays_within_its_budget, the_conversation_that_goes_on_is_recalled,
+    a_recall_says_why_there_are_no_more, a_recall_stays_within_its_budget, the_conversation_that_goes_on_is_recalled,
     without_the_store_working_memory_answers, without_working_memory_recall_goes_on,
 };
 use crate::{TestClock, make};
@@ -65,7 +65,7 @@ macro_rules! manager_suite {
             a_computation_that_failed_is_taken_over, nobody_waits_for_what_began_before_an_invalidation, long_term_can_be_switched_off, bad_input_is_refused_before_the_embedder_is_paid,
             the_conversation_that_goes_on_is_recalled, without_working_memory_recall_goes_on,
             without_the_store_working_memory_answers, a_recall_answers_with_what_is_there_at_its_deadline,
-            a_recall_gives_each_memory_once, a_recall_stays_within_its_budget
+            a_recall_gives_each_memory_once, a_recall_stays_within_its_budget, a_recall_says_why_there_are_no_more
         );
     };
 }

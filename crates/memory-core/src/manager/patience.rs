@@ -22,6 +22,12 @@ impl<'a> Patience<'a> {
         Self(self.0.map(|(timer, limit)| (timer, limit / 2)))
     }
 
+    /// What is left of it after `passed`, by the clock.
+    pub(super) fn rest(self, passed: chrono::TimeDelta) -> Self {
+        let passed = passed.to_std().unwrap_or_default();
+        Self(self.0.map(|(timer, limit)| (timer, limit.saturating_sub(passed))))
+    }
+
     /// What `work` gives; `None` when it takes too long, and then it is dropped.
     pub(super) async fn wait<T>(self, work: impl Future<Output = T>) -> Option<T> {
         let Some((timer, limit)) = self.0 else { return Some(work.await) };

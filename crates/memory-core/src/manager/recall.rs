@@ -4,17 +4,39 @@ use std::collections::HashSet;
 
 use super::TieredMemoryManager;
 use super::patience::{Patience, both};
-use crate::recall::{Conversation, Selected, select, without_copies};
+use crate::recall::{Conversation, Counts, Selected, select, without_copies};
 use crate::{
     ArmReport, Candidate, Candidates, Condition, Degradation, Embedding, Error, Field, Filter, MemoryId, MemoryKind,
-    Purpose, RecallReport, RecallRequest, RecalledFrom, Result, Scope, SearchRequest, Tier, Timestamp, WindowRequest,
-    fusion,
+    Purpose, RecallReport, RecallRequest, RecalledFrom, Result, Scope, SearchRequest, Tier, WindowRequest, fusion,
 };
+
+/// What both parts gave.
+#[derive(Default)]
+struct Gathered {
+    candidates: Vec<Candidate>,
+    arms: Vec<ArmReport>,
+    degraded: Vec<Degradation>,
+    /// Which of the candidates are messages of working memory.
+    working: HashSet<MemoryId>,
+    /// What the store saw; `None` while it is away.
+    durable: Option<Seen>,
+}
 
 /// What the durable store gave.
 struct Durable {
     found: Candidates,
     degraded: Vec<Degradation>,
+    seen: Seen,
+}
+
+/// What the durable store looked at.
+struct Seen {
+    /// How many memories it compared.
+    compared: u64,
+    /// How many candidates were left out because they had ended.
+    ended: u64,
+    /// Whether an arm may have had more candidates than it gave.
+    full: bool,
 }
 
 /// What working memory gave.
@@ -39,11 +61,40 @@ impl TieredMemoryManager {
     #[tracing::instrument(level = "debug", skip_all)]
     pub async fn recall(&self, request: RecallRequest) -> Result<RecallReport> {
         request.validate()?;
-        let patience = self.patience(&request)?;
-        let durable = patience.wait(self.recall_durable(&request, patience));
-        let recent = patience.wait(self.recall_recent(&request));
-        let (durable, recent) = both(durable, recent).await;
+        let (patience, began) = (self.patience(&request)?, self.clock.now());
+        let Gathered { candidates, arms, degraded, working, durable } = self.gather(&request, patience).await?;
+        let RecallRequest { ref query, strategy, limit, max_tokens, .. } = request;
+        let mut ranked = fusion::fuse(query, &candidates, &strategy, self.clock.now(), candidates.len());
+        for recalled in ranked.iter_mut().filter(|recalled| working.contains(&recalled.memory.id)) {
+            recalled.from = RecalledFrom::Working;
+        }
+        let ranked_durable = ranked.iter().filter(|recalled| recalled.from == RecalledFrom::Persistent).count() as u64;
+        let Selected { memories, tokens, left_out, repeated } = select(ranked, limit, max_tokens);
+        let mut missing = Vec::new();
+        if request.explain
+            && memories.len() < limit
+            && let Some(Seen { compared, ended, full }) = durable
+        {
+            let counts = Counts {
+                in_scope: patience.rest(self.clock.now() - began).wait(self.count(&request)).await.flatten(),
+                compared,
+                ended,
+                unmatched: if full { 0 } else { compared.saturating_sub(ended + ranked_durable) },
+                repeated,
+                over_budget: left_out,
+                has_filter: request.filter.is_some(),
+                without_long_term: !self.long_term_enabled,
+            };
+            missing = counts.reasons();
+        }
+        Ok(RecallReport { memories, strategy, arms, degraded, tokens, left_out, missing })
+    }
 
+    /// Asks both parts at once, and takes what is there by the deadline.
+    async fn gather(&self, request: &RecallRequest, patience: Patience<'_>) -> Result<Gathered> {
+        let durable = patience.wait(self.recall_durable(request, patience));
+        let recent = patience.wait(self.recall_recent(request));
+        let (durable, recent) = both(durable, recent).await;
         let mut degraded = Vec::new();
         let recent = match recent {
             Some(Err(error)) if error.is_retryable() => {
@@ -56,39 +107,40 @@ impl TieredMemoryManager {
                 None
             }
         };
-        let speaks = recent.as_ref().is_some_and(|(messages, _)| !messages.is_empty());
-        let Candidates { mut candidates, mut arms } = match durable {
-            Some(Err(Error::Backend { retryable: true, .. })) if speaks => {
+        let has_something = recent.as_ref().is_some_and(|(messages, _)| !messages.is_empty());
+        let durable = match durable {
+            Some(Err(Error::Backend { retryable: true, .. })) if has_something => {
                 degraded.push(Degradation::PersistentUnavailable);
-                Candidates::default()
+                None
             }
-            Some(durable) => {
-                let durable = durable?;
-                degraded.extend(durable.degraded);
-                durable.found
-            }
+            Some(durable) => Some(durable?),
             None => {
                 degraded.extend([Degradation::PersistentUnavailable, Degradation::DeadlineExceeded]);
-                Candidates::default()
+                None
             }
         };
-        let mut working: HashSet<MemoryId> = HashSet::new();
+        let mut gathered = Gathered::default();
+        if let Some(Durable { found, degraded: lacks, seen }) = durable {
+            degraded.extend(lacks);
+            (gathered.candidates, gathered.arms, gathered.durable) = (found.candidates, found.arms, Some(seen));
+        }
         if let Some((messages, report)) = recent {
-            let messages = without_copies(messages, &candidates);
-            working.extend(messages.iter().map(|message| message.memory.id));
-            candidates.extend(messages);
-            arms.push(report);
+            let messages = without_copies(messages, &gathered.candidates);
+            gathered.working = messages.iter().map(|message| message.memory.id).collect();
+            gathered.candidates.extend(messages);
+            gathered.arms.push(report);
         }
         let mut told = HashSet::new();
         degraded.retain(|degradation| told.insert(*degradation));
+        Ok(Gathered { degraded, ..gathered })
+    }
 
-        let RecallRequest { query, strategy, limit, max_tokens, .. } = request;
-        let ranked = fusion::fuse(&query, &candidates, &strategy, self.clock.now(), candidates.len());
-        let Selected { mut memories, tokens, left_out, repeated: _ } = select(ranked, limit, max_tokens);
-        for recalled in memories.iter_mut().filter(|recalled| working.contains(&recalled.memory.id)) {
-            recalled.from = RecalledFrom::Working;
+    /// How many memories the store holds of the scope now. `None` where it cannot say, and for what is no one scope of now.
+    async fn count(&self, request: &RecallRequest) -> Option<u64> {
+        if !request.also.is_empty() || request.as_of.is_some() {
+            return None;
         }
-        Ok(RecallReport { memories, strategy, arms, degraded, tokens, left_out })
+        self.medium_term_provider.stats(&request.scope).await.ok().map(|stats| stats.memories)
     }
 
     fn patience(&self, request: &RecallRequest) -> Result<Patience<'_>> {
@@ -136,9 +188,20 @@ impl TieredMemoryManager {
             as_of: request.as_of,
         };
         let mut found = self.medium_term_provider.search(&search).await?;
+        let compared = found.arms.iter().map(|arm| arm.considered).max().unwrap_or_default();
+        let full = found.arms.iter().any(|arm| arm.returned >= search.candidates as u64);
+        let mut ended = 0;
         if !asks_for_ended {
             let at = search.as_of.unwrap_or_else(|| self.clock.now());
-            found = self.without_ended(found, &mut search, at).await?;
+            let all = found.candidates.len();
+            found.candidates.retain(|candidate| candidate.memory.valid_to.is_none_or(|to| to > at));
+            ended = (all - found.candidates.len()) as u64;
+            // Few memories ever end: the store leaves them out only when they took the place of others.
+            if ended > 0 && full {
+                let not_ended = [Filter::not_ended_at(at)];
+                search.filter = Some(Filter::And(not_ended.into_iter().chain(search.filter.take()).collect()));
+                found = self.medium_term_provider.search(&search).await?;
+            }
         }
         if found.arms.iter().any(|arm| arm.shortfall > 0) {
             degraded.push(Degradation::Shortfall);
@@ -146,7 +209,7 @@ impl TieredMemoryManager {
         if found.arms.iter().any(|arm| !arm.exact) {
             degraded.push(Degradation::Approximate);
         }
-        Ok(Durable { found, degraded })
+        Ok(Durable { found, degraded, seen: Seen { compared, ended, full } })
     }
 
     /// The question's vector; `None` while the embedder is away, or when it takes more than its part of the time.
@@ -168,26 +231,6 @@ impl TieredMemoryManager {
             None => degraded.extend([Degradation::EmbedderUnavailable, Degradation::DeadlineExceeded]),
         }
         Ok(None)
-    }
-
-    /// The candidates without what had ceased to be true at `at`. Few memories ever end, so the store is asked to leave them
-    /// out only when they took the place of others.
-    async fn without_ended(
-        &self,
-        mut found: Candidates,
-        search: &mut SearchRequest,
-        at: Timestamp,
-    ) -> Result<Candidates> {
-        let all = found.candidates.len();
-        found.candidates.retain(|candidate| candidate.memory.valid_to.is_none_or(|to| to > at));
-        let full = found.arms.iter().any(|arm| arm.returned >= search.candidates as u64);
-        if found.candidates.len() == all || !full {
-            return Ok(found);
-        }
-        let mut conditions = vec![Filter::not_ended_at(at)];
-        conditions.extend(search.filter.take());
-        search.filter = Some(Filter::And(conditions));
-        self.medium_term_provider.search(search).await
     }
 
     /// The filter, narrowed to the tiers that are switched on.

@@ -8,9 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use memory_core::working::{check_session, estimate_tokens};
 use memory_core::{
-    AppendReceipt, AppendRequest, Arm, Clock as _, Degradation, Draft, Error, MemoryKind, NewMessage, RecallReport,
-    RecallRequest, RecalledFrom, Result, Role, Scope, SessionMessage, TieredMemoryManager, Window, WindowRequest,
-    WorkingMemory,
+    AppendReceipt, AppendRequest, Arm, Clock as _, Degradation, Draft, Error, Filter, MemoryKind, Missing, NewMessage,
+    RecallReport, RecallRequest, RecalledFrom, Result, Role, Scope, SessionMessage, TieredMemoryManager, Window,
+    WindowRequest, WorkingMemory,
 };
 
 use super::failing::{FailingStore, Outage};
@@ -207,6 +207,30 @@ pub async fn a_recall_stays_within_its_budget(fixture: &dyn ManagerFixture) {
     assert_eq!(recall(&manager, ask(3, Some(all.tokens))).await.memories.len(), 3, "what fits is given");
     let error = manager.recall(ask(10, Some(0))).await.expect_err("no tokens");
     assert!(error.to_string().starts_with("max_tokens: given 0"), "{error}");
+}
+
+/// A recall that is asked to explains why there are no more than it gives.
+pub async fn a_recall_says_why_there_are_no_more(fixture: &dyn ManagerFixture) {
+    let Tiers { manager, .. } = tiers(fixture, Over::Never).await;
+    let scope = make::user("acme", "ann");
+    let ask = || RecallRequest { explain: true, limit: 4, ..RecallRequest::new(scope.clone(), "harbour") };
+    assert_eq!(recall(&manager, ask()).await.missing, [Missing::NothingInScope]);
+    let mut ended = Draft::new(scope.clone(), "The harbour is closed");
+    ended.valid_to = Some(fixture.clock().now() - Duration::from_secs(60));
+    let texts_of = ["The harbour has two piers", "the HARBOUR has two piers", "An old harbour"];
+    let drafts = texts_of.map(|text| Draft::new(scope.clone(), text)).into_iter().chain([ended]).collect();
+    remember(&manager, drafts).await;
+    assert_eq!(
+        recall(&manager, ask()).await.missing,
+        [Missing::Ended { memories: 1 }, Missing::Repeated { memories: 1 }]
+    );
+    let filter = Filter::from_json(&serde_json::json!({"text": {"contains": "volcano"}})).expect("a filter");
+    let none = recall(&manager, RecallRequest { filter: Some(filter), ..ask() }).await;
+    assert_eq!(none.missing, [Missing::ExcludedByFilter { matching: 0, in_scope: Some(4) }]);
+    let small = recall(&manager, RecallRequest { max_tokens: Some(1), ..ask() }).await;
+    assert_eq!(small.missing.last(), Some(&Missing::OverBudget { memories: 2 }));
+    assert!(recall(&manager, RecallRequest { explain: false, ..ask() }).await.missing.is_empty());
+    assert!(recall(&manager, RecallRequest { limit: 2, ..ask() }).await.missing.is_empty(), "nothing is missing");
 }
 
 async fn recall(manager: &TieredMemoryManager, request: RecallRequest) -> RecallReport {

@@ -10,6 +10,7 @@ mod cache_embedder;
 mod file;
 mod identity;
 mod list;
+mod recall;
 mod redis;
 mod schema;
 mod secret;
@@ -32,6 +33,7 @@ use secrecy::SecretString;
 pub use arguments::ServerArgs;
 pub use cache_embedder::CacheEmbedderSettings;
 pub use list::SETTINGS;
+pub use recall::RecallSettings;
 pub use schema::json_schema;
 pub use secret::Secret;
 pub use setting::{Kind, Setting, Value};
@@ -127,6 +129,8 @@ pub struct Settings {
     pub shutdown_grace: Duration,
     /// Who may call, and how much.
     pub identity: IdentitySettings,
+    /// How memories are recalled unless a request says otherwise.
+    pub recall: RecallSettings,
     /// Where traces go.
     pub traces: TraceSettings,
     /// How usage is written down.
@@ -241,6 +245,7 @@ impl Settings {
             startup_patience: values.seconds("startup_patience_seconds"),
             shutdown_grace: values.seconds("shutdown_grace_seconds"),
             identity: identity::settings(&values),
+            recall: recall::settings(&values),
             traces: telemetry::settings(&values),
             usage: UsageSettings {
                 window: values.seconds("usage.window_seconds"),

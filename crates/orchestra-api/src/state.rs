@@ -87,6 +87,7 @@ impl AppState {
         let mut manager = TieredMemoryManager::builder(chrono::Utc::now, || MemoryId::from(uuid::Uuid::now_v7()))
             .medium_term_provider(store)
             .long_term_enabled(settings.long_term_enabled)
+            .timer(tokio::time::sleep)
             .embedder(Arc::new(ObservedEmbedder::new(embedder, "memories")))
             .cache_embedder(Arc::new(ObservedEmbedder::new(cache_embedder, "cache")))
             .cache_policy(CachePolicy { threshold: settings.cache_threshold, mode: CacheMode::default() })

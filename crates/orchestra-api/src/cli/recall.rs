@@ -30,6 +30,12 @@ pub struct Args {
     /// At most this many memories, 1 to 1000.
     #[arg(long, short = 'n', value_name = "N", default_value_t = 5)]
     limit: u64,
+    /// At most so many tokens of text together; what does not fit is passed over.
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<u64>,
+    /// How many milliseconds it may take, 1 to 60000; then what is there is the answer.
+    #[arg(long, value_name = "MS")]
+    deadline_ms: Option<u64>,
     /// Only memories that match this JSON object.
     #[arg(long, value_name = "JSON", value_parser = arguments::object)]
     filter: Option<Value>,
@@ -42,7 +48,7 @@ pub struct Args {
     /// How meaning and words are put together.
     #[arg(long, value_name = "STRATEGY")]
     strategy: Option<Strategy>,
-    /// Show where each score comes from.
+    /// Show where each result and its score come from, and why there are no more.
     #[arg(long)]
     explain: bool,
     #[command(flatten)]
@@ -63,6 +69,11 @@ pub async fn run(args: Args, client: &Client, screen: &Screen) -> Outcome {
     if let Some(filter) = args.filter {
         body["filter"] = filter;
     }
+    for (name, number) in [("max_tokens", args.max_tokens), ("deadline_ms", args.deadline_ms)] {
+        if let Some(number) = number {
+            body[name] = number.into();
+        }
+    }
     for (name, time) in [("as_of", args.as_of), ("valid_at", args.valid_at)] {
         if let Some(time) = time {
             body[name] = json!(time);
@@ -78,17 +89,30 @@ pub async fn run(args: Args, client: &Client, screen: &Screen) -> Outcome {
     if screen.is_json() {
         return Ok(screen.json(&answer)?);
     }
-    let results = answer["results"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let results = results(&answer);
     if results.is_empty() {
         screen.note(&format!("Nothing is remembered of that in {}.", args.scope.in_words()));
     } else {
         print(results, args.explain, screen)?;
     }
+    let missing = answer["explanation"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if !missing.is_empty() {
+        let row =
+            |reason: &Value| vec![words::text(reason, "code").to_owned(), words::text(reason, "detail").to_owned()];
+        let columns = [Column::new("No more, because").cyan(), Column::new("That is").wraps()];
+        screen.table(&columns, missing.iter().map(row).collect())?;
+    }
     screen.note(&screen.dim(&footer(&answer, results.len())));
     Ok(())
 }
 
-fn print(results: &[Value], explain: bool, screen: &Screen) -> Outcome {
+/// The results of an answer.
+pub fn results(answer: &Value) -> &[Value] {
+    answer["results"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Prints results as a table.
+pub fn print(results: &[Value], explain: bool, screen: &Screen) -> Outcome {
     let best = results.iter().filter_map(|result| result["score"].as_f64()).fold(0.0, f64::max);
     let score = |result: &Value| result["score"].as_f64().unwrap_or_default();
     let (text, actor) =
@@ -126,14 +150,19 @@ fn print(results: &[Value], explain: bool, screen: &Screen) -> Outcome {
     if explain {
         columns.push(Column::new("Why").grey());
         for (row, result) in rows.iter_mut().zip(results) {
-            row.push(why(&result["why"]));
+            row.push(why(result));
         }
     }
     Ok(screen.table(&columns, rows)?)
 }
 
-fn why(why: &Value) -> String {
+/// Where a result comes from, and each part of its score.
+fn why(result: &Value) -> String {
+    let why = &result["why"];
     let mut parts = Vec::new();
+    if words::text(result, "from") == "working" {
+        parts.push("out of the conversation".to_owned());
+    }
     if let Some(similarity) = why["similarity"].as_f64() {
         parts.push(format!("similarity {similarity:.2}, #{}", why["dense_rank"].as_u64().unwrap_or_default()));
     }
@@ -143,9 +172,11 @@ fn why(why: &Value) -> String {
         let lent = if in_context > own { format!(" + {:.1} lent", in_context - own) } else { String::new() };
         parts.push(format!("words {own:.1}{lent}, #{}", why["lexical_rank"].as_u64().unwrap_or_default()));
     }
-    match why["actor_bonus"].as_f64() {
-        Some(bonus) if bonus > 0.0 => parts.push(format!("names the speaker +{bonus:.1}")),
-        _ => {}
+    for (name, about) in [("actor_bonus", "names the speaker"), ("recency", "new"), ("importance", "important")] {
+        match why[name].as_f64() {
+            Some(part) if part > 0.0 => parts.push(format!("{about} +{part:.2}")),
+            _ => {}
+        }
     }
     parts.join("\n")
 }
@@ -157,11 +188,19 @@ fn footer(answer: &Value, shown: usize) -> String {
     let exact = if arms.iter().all(|arm| arm["exact"] == true) { ", all compared" } else { "" };
     let took = answer["took_ms"].as_f64().unwrap_or_default();
     let mut footer = format!("{shown} of {}{exact}, {took:.1} ms", words::memories(considered));
+    let left_out = answer["left_out"].as_u64().unwrap_or_default();
+    if left_out > 0 {
+        let tokens = answer["tokens"].as_u64().unwrap_or_default();
+        footer.push_str(&format!("; {} did not fit beside these {tokens} tokens", words::memories(left_out)));
+    }
     for degraded in answer["degraded"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         footer.push_str(match degraded {
             "embedder_unavailable" => "; the embedder was away, only words were compared",
             "shortfall" => "; there may be more that fit",
             "approximate" => "; the search was approximate",
+            "persistent_unavailable" => "; the store was not there, only the conversation was searched",
+            "working_memory_unavailable" => "; working memory was not there",
+            "deadline_exceeded" => "; the time was over",
             _ => "; degraded",
         });
     }

@@ -169,6 +169,43 @@ pub const SETTINGS: &[Setting] = &[
         "The web pages that may call this server from a browser, as origins such as https://app.example.com. Default: \
          none.",
     ),
+    choice(
+        "recall.strategy",
+        &[
+            ("weighted", "A weighted sum of both scores, with what the turns before and after lend"),
+            ("rrf", "Reciprocal rank fusion: the places count and not the scores"),
+        ],
+        "How meaning and words are put together in a recall that does not say.",
+    )
+    .or("weighted"),
+    number(
+        "recall.recency",
+        (0.0, 1.0),
+        "",
+        "With weighted: what a memory gets for being new, beside 1 for meaning and words together. It helps where what was \
+         said last counts, and costs where old things are asked for.",
+    )
+    .or("0"),
+    number(
+        "recall.recency_half_life_days",
+        (0.01, 36_500.0),
+        "days",
+        "After how many days half of that is left.",
+    )
+    .or("30"),
+    number(
+        "recall.importance",
+        (0.0, 1.0),
+        "",
+        "With weighted: what a memory of importance 1 gets over one of importance 0.",
+    )
+    .or("0"),
+    integer(
+        "recall.deadline_ms",
+        (1, 60_000),
+        "How long a recall may take, in milliseconds, that does not say. Then it answers with what is there, and says what \
+         is missing. Default: as long as it takes.",
+    ),
     text(
         "telemetry.otlp_endpoint",
         "URL",
@@ -370,7 +407,8 @@ pub fn nearest<N: AsRef<str>>(name: &str, known: impl Iterator<Item = N>) -> Opt
 
 /// What to say of a variable that has the name of a section, and is no setting in it.
 pub fn unknown_variable(name: &str) -> Option<String> {
-    let sections = ["ORCHESTRA_REDIS_", "ORCHESTRA_ALLOYDB_", "ORCHESTRA_TELEMETRY_", "ORCHESTRA_USAGE_"];
+    let sections =
+        ["ORCHESTRA_RECALL_", "ORCHESTRA_REDIS_", "ORCHESTRA_ALLOYDB_", "ORCHESTRA_TELEMETRY_", "ORCHESTRA_USAGE_"];
     let variables = || SETTINGS.iter().map(Setting::variable);
     if !sections.iter().any(|section| name.starts_with(section)) || variables().any(|known| known == name) {
         return None;

@@ -180,18 +180,19 @@ impl EmbeddingBody {
     }
 }
 
-/// How the arms of a search are put together: a name, or an object with its weights.
+/// How the arms of a search are put together: a name, or an object with its weights. What it does not say is as the
+/// server's settings say.
 #[derive(Debug, Clone, Copy)]
-pub struct StrategyBody(pub FusionStrategy);
+pub struct StrategyBody(StrategyObject);
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum StrategyName {
     Weighted,
     Rrf,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StrategyObject {
     strategy: StrategyName,
@@ -216,48 +217,62 @@ impl<'de> Deserialize<'de> for StrategyBody {
 
             fn visit_str<E: de::Error>(self, name: &str) -> Result<StrategyBody, E> {
                 match name {
-                    "weighted" => Ok(StrategyBody(FusionStrategy::default())),
-                    "rrf" => Ok(StrategyBody(FusionStrategy::RRF)),
+                    "weighted" => Ok(StrategyBody(StrategyObject::named(StrategyName::Weighted))),
+                    "rrf" => Ok(StrategyBody(StrategyObject::named(StrategyName::Rrf))),
                     other => Err(E::invalid_value(de::Unexpected::Str(other), &self)),
                 }
             }
 
             fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<StrategyBody, A::Error> {
                 let object = StrategyObject::deserialize(MapAccessDeserializer::new(object))?;
-                object.strategy().map(StrategyBody).map_err(de::Error::custom)
+                object.check().map_err(de::Error::custom)?;
+                Ok(StrategyBody(object))
             }
         }
         deserializer.deserialize_any(StrategyVisitor)
     }
 }
 
+impl StrategyBody {
+    /// The strategy, with what the body does not say taken from `default`.
+    #[must_use]
+    pub fn over(self, default: Weights) -> FusionStrategy {
+        let object = self.0;
+        match object.strategy {
+            StrategyName::Weighted => FusionStrategy::Weighted(Weights {
+                dense: object.dense.unwrap_or(default.dense),
+                neighbours: object.neighbours.unwrap_or(default.neighbours),
+                actor: object.actor.unwrap_or(default.actor),
+                recency: object.recency.unwrap_or(default.recency),
+                recency_half_life_days: object.recency_half_life_days.unwrap_or(default.recency_half_life_days),
+                importance: object.importance.unwrap_or(default.importance),
+            }),
+            StrategyName::Rrf => object.k.map_or(FusionStrategy::RRF, |k| FusionStrategy::Rrf { k }),
+        }
+    }
+}
+
 impl StrategyObject {
-    fn strategy(self) -> Result<FusionStrategy, &'static str> {
-        let default = Weights::default();
+    fn named(strategy: StrategyName) -> Self {
+        Self {
+            strategy,
+            k: None,
+            dense: None,
+            neighbours: None,
+            actor: None,
+            recency: None,
+            recency_half_life_days: None,
+            importance: None,
+        }
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        let weights =
+            [self.dense, self.neighbours, self.actor, self.recency, self.recency_half_life_days, self.importance];
         match self.strategy {
             StrategyName::Weighted if self.k.is_some() => Err("k belongs to rrf"),
-            StrategyName::Weighted => Ok(FusionStrategy::Weighted(Weights {
-                dense: self.dense.unwrap_or(default.dense),
-                neighbours: self.neighbours.unwrap_or(default.neighbours),
-                actor: self.actor.unwrap_or(default.actor),
-                recency: self.recency.unwrap_or(default.recency),
-                recency_half_life_days: self.recency_half_life_days.unwrap_or(default.recency_half_life_days),
-                importance: self.importance.unwrap_or(default.importance),
-            })),
-            StrategyName::Rrf => {
-                let weights = [
-                    self.dense,
-                    self.neighbours,
-                    self.actor,
-                    self.recency,
-                    self.recency_half_life_days,
-                    self.importance,
-                ];
-                if weights.iter().any(Option::is_some) {
-                    return Err("weights belong to weighted; rrf has k");
-                }
-                Ok(self.k.map_or(FusionStrategy::RRF, |k| FusionStrategy::Rrf { k }))
-            }
+            StrategyName::Rrf if weights.iter().any(Option::is_some) => Err("weights belong to weighted; rrf has k"),
+            _ => Ok(()),
         }
     }
 }

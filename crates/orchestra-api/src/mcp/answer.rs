@@ -39,6 +39,9 @@ pub fn recalled(answer: &Value) -> (String, Vec<Item>) {
         let lacks: Vec<&str> = lacks.iter().filter_map(Value::as_str).collect();
         heading.push_str(&format!(" The answer is not complete: {}.", lacks.join(", ")));
     }
+    for reason in answer["explanation"].as_array().into_iter().flatten() {
+        heading.push_str(&format!(" There are no more: {}.", reason["detail"].as_str().unwrap_or_default()));
+    }
     (heading, items(answer, "results"))
 }
 

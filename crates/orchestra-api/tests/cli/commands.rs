@@ -61,6 +61,33 @@ fn a_memory_from_first_to_last() {
 }
 
 #[test]
+fn a_recall_is_explained_as_a_table() {
+    let orchestra = Orchestra::new();
+    let seat = ["remember", "The window seat", "--user", "maya", "--valid-from", "2025-06-01"];
+    orchestra.ok(&seat);
+    orchestra.ok(&[&seat[..1], &["the WINDOW seat"], &seat[2..]].concat());
+    let ran = orchestra.ok(&["recall", "window seat", "--user", "maya", "--strategy", "rrf", "--explain"]);
+    let lines = ran.out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    let mut table = lines.collect::<Vec<_>>().join("\n");
+    for memory in orchestra.json(&["list"])["memories"].as_array().unwrap() {
+        table = table.replace(memory["id"].as_str().unwrap(), "ID");
+    }
+    // How long ago that was is another in each month.
+    let (before, after) = (table.find(" (").unwrap(), table.find(" The window").unwrap());
+    table.replace_range(before..after, "");
+    insta::assert_snapshot!(table, @"
+    Score Tier When Who Memory Id Why
+    0.033 medium-term 2025-06-01 The window seat ID similarity 1.00, #1 words 0.4, #1
+    No more, because That is
+    repeated 1 memory with the text of another result of its scope
+    ");
+    let none = orchestra.ok(&["recall", "window seat", "--user", "tom", "--explain"]);
+    assert!(none.out.contains("nothing_in_scope") && none.err.contains("Nothing is remembered"), "{none:?}");
+    let late = orchestra.run(&["recall", "seat", "--deadline-ms", "0"]);
+    assert!(late.code == 1 && late.err.contains("deadline_ms: given 0"), "{late:?}");
+}
+
+#[test]
 fn text_comes_from_the_standard_input_too() {
     let orchestra = Orchestra::new();
     let ran = orchestra.run_with_input(&["remember", "-", "--user", "maya"], "From a pipe.\n");

@@ -38,6 +38,8 @@ const KEYS: &[&str] = &[
     "k",
     "dense",
     "explain",
+    "max_tokens",
+    "deadline_ms",
     "at_least",
     "also",
     "as_of",

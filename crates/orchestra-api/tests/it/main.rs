@@ -13,6 +13,7 @@ mod http_cache;
 mod http_consolidate;
 mod http_memories;
 mod http_operations;
+mod http_recall;
 mod http_search;
 mod http_sessions;
 mod http_working;

@@ -42,9 +42,9 @@ pub use error::{BoxError, Error, Result};
 pub use filter::{Condition, Field, Filter, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH, MAX_IN_VALUES};
 pub use fusion::{FusionStrategy, Weights};
 pub use manager::{
-    Answer, AnswerError, AnswerRequest, CacheFollower, ComputedAnswer, ConsolidateReport, ConsolidateRequest, Draft,
-    FollowerLag, LateEmbedding, NewAnswer, PromoteReceipt, PromoteRequest, PromotedMessage, Promotion, RememberRequest,
-    TieredMemoryManager,
+    Answer, AnswerError, AnswerRequest, Asked, CacheFollower, ComputedAnswer, ConsolidateReport, ConsolidateRequest,
+    Draft, Fill, Filled, FollowerLag, LateEmbedding, NewAnswer, OpenQuestion, PromoteReceipt, PromoteRequest,
+    PromotedMessage, Promotion, RememberRequest, TieredMemoryManager,
 };
 pub use memory::{ContentHash, EmbeddedMemory, Memory, MemoryId, MemoryKind, Metadata, Origin, Tier, Writer};
 pub use recall::{Degradation, Explanation, Missing, RecallReport, RecallRequest, Recalled, RecalledFrom};

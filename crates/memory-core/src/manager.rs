@@ -24,6 +24,7 @@ pub const DEFAULT_CACHE_THRESHOLD: f32 = 0.85;
 const CONTEXT_CHARS: usize = 512;
 
 mod answer;
+mod ask;
 mod builder;
 mod consolidate;
 mod draft;
@@ -35,6 +36,7 @@ mod recall;
 mod working;
 
 pub use answer::{Answer, AnswerError, AnswerRequest, ComputedAnswer, DEFAULT_FILL_LEASE, NewAnswer};
+pub use ask::{Asked, Fill, Filled, OpenQuestion};
 pub use builder::TieredMemoryManagerBuilder;
 pub use consolidate::{
     ConsolidateReport, ConsolidateRequest, DEFAULT_CONSOLIDATION_LIMIT, DoneStep, MAX_CONSOLIDATION_LIMIT, StepOutcome,

@@ -53,6 +53,8 @@ pub struct RecallRequest {
     pub at_least: Option<WriteToken>,
     /// Recalls what the store knew at this time ([`SearchRequest::as_of`](crate::SearchRequest::as_of)).
     pub as_of: Option<Timestamp>,
+    /// Whether working memory is searched too, where a scope names a session.
+    pub conversation: bool,
     /// Whether to say why there are no more where there are fewer than `limit` ([`RecallReport::missing`]). It may cost a
     /// count of the scope.
     pub explain: bool,
@@ -75,6 +77,7 @@ impl RecallRequest {
             strategy: FusionStrategy::default(),
             at_least: None,
             as_of: None,
+            conversation: true,
             explain: false,
         }
     }

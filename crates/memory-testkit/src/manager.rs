@@ -1,6 +1,7 @@
 //! What `memory_core::TieredMemoryManager` promises over any pair of providers, a function for each promise.
 
 mod answers;
+mod asking;
 pub mod consolidation;
 mod failing;
 mod outages;
@@ -22,6 +23,10 @@ use memory_core::{
 pub use self::answers::{
     a_computation_that_failed_is_taken_over, nobody_waits_for_what_began_before_an_invalidation,
     one_of_many_computes_the_answer,
+};
+pub use self::asking::{
+    an_answer_is_bound_to_the_memories_it_was_asked_with, an_answer_out_of_half_a_memory_is_not_kept,
+    an_answer_that_was_overtaken_is_refused,
 };
 pub use self::outages::{
     an_answer_that_was_outrun_by_a_change_is_not_kept, another_follower_goes_on_where_one_ended,
@@ -65,7 +70,9 @@ macro_rules! manager_suite {
             a_computation_that_failed_is_taken_over, nobody_waits_for_what_began_before_an_invalidation, long_term_can_be_switched_off, bad_input_is_refused_before_the_embedder_is_paid,
             the_conversation_that_goes_on_is_recalled, without_working_memory_recall_goes_on,
             without_the_store_working_memory_answers, a_recall_answers_with_what_is_there_at_its_deadline,
-            a_recall_gives_each_memory_once, a_recall_stays_within_its_budget, a_recall_says_why_there_are_no_more
+            a_recall_gives_each_memory_once, a_recall_stays_within_its_budget, a_recall_says_why_there_are_no_more,
+            an_answer_is_bound_to_the_memories_it_was_asked_with, an_answer_that_was_overtaken_is_refused,
+            an_answer_out_of_half_a_memory_is_not_kept
         );
     };
 }

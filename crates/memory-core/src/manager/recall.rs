@@ -155,7 +155,8 @@ impl TieredMemoryManager {
 
     /// The newest messages that speak to the question; `None` where nobody keeps any.
     async fn recall_recent(&self, request: &RecallRequest) -> Result<Option<Recent>> {
-        let Some(working) = self.working_memory.as_ref().filter(|_| request.as_of.is_none()) else { return Ok(None) };
+        let is_asked = request.conversation && request.as_of.is_none();
+        let Some(working) = self.working_memory.as_ref().filter(|_| is_asked) else { return Ok(None) };
         let scopes = [&request.scope].into_iter().chain(&request.also);
         let mut sessions: Vec<&Scope> = scopes.filter(|scope| scope.session().is_some()).collect();
         sessions.sort_unstable();

@@ -2,9 +2,10 @@
 //! network ([`crate::client`]); what it prints is made here.
 //!
 //! Data goes to the standard output, everything else to the standard error. The exit code is 0 when it is done, 1 when
-//! the caller made a mistake, 2 when we or the machine failed, and 130 when it was interrupted.
+//! the caller made a mistake, 2 when we or the machine failed, 3 when `ask` has no answer, and 130 when it was interrupted.
 
 mod arguments;
+mod ask;
 mod cache;
 mod completions;
 mod config;
@@ -96,6 +97,7 @@ enum Command {
     Serve(Box<serve::Args>),
     Remember(remember::Args),
     Recall(recall::Args),
+    Ask(ask::Args),
     Get(get::Args),
     List(list::Args),
     Update(update::Args),
@@ -177,6 +179,7 @@ async fn run(cli: Cli, screen: &Screen) -> Outcome {
             let outcome = match command {
                 Command::Remember(args) => remember::run(args, client, screen).await,
                 Command::Recall(args) => recall::run(args, client, screen).await,
+                Command::Ask(args) => ask::run(args, client, screen).await,
                 Command::Get(args) => get::run(args, client, screen).await,
                 Command::List(args) => list::run(args, client, screen).await,
                 Command::Update(args) => update::run(args, client, screen).await,

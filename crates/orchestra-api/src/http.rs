@@ -12,6 +12,8 @@
 //! | `POST`, `GET`, `DELETE /v1/sessions/{id}/working` | the messages of a conversation that goes on |
 //! | `POST /v1/sessions/{id}/working/promote` | keeps them for good |
 //! | `POST /v1/cache/lookup`, `/v1/cache/entries`, `/v1/cache/invalidate` | the semantic cache |
+//! | `POST /v1/cache/feedback` | what a reader says of a cached answer |
+//! | `POST /v1/ask` | the cached answer to a question, or the memories to answer it from |
 //! | `POST /v1/consolidate` | puts together what is said many times |
 //! | `GET /v1/stats` | what the tiers hold |
 //! | `POST /mcp` | the tools of the Model Context Protocol ([`crate::mcp`]) |
@@ -23,9 +25,11 @@
 //! Every limit is checked here and not in the listener, so that the router is the same behind a socket and in process.
 
 mod admission;
+mod ask;
 mod browser;
 mod cache;
 mod consolidate;
+mod feedback;
 mod hints;
 mod json;
 mod memories;
@@ -120,6 +124,8 @@ fn table() -> Vec<Route> {
         Route::new(Method::POST, "/v1/cache/lookup", READ, "cache.lookup", cache::lookup),
         Route::new(Method::POST, "/v1/cache/entries", WRITE, "cache.store", cache::store),
         Route::new(Method::POST, "/v1/cache/invalidate", WRITE, "cache.invalidate", cache::invalidate),
+        Route::new(Method::POST, "/v1/cache/feedback", WRITE, "cache.feedback", feedback::feedback),
+        Route::new(Method::POST, "/v1/ask", READ, "ask", ask::ask),
         Route::new(Method::POST, "/v1/consolidate", WRITE, "consolidate", consolidate::consolidate),
         Route::new(Method::GET, "/v1/stats", READ, "stats", operations::stats),
         Route::new(Method::GET, "/v1/usage", READ, "usage", usage::usage),

@@ -16,3 +16,8 @@ mod fence;
 mod schema;
 pub mod server;
 mod tool;
+
+/// The answer to a recall as text for a model: fenced, as data.
+pub(crate) fn context(answer: &serde_json::Value) -> String {
+    answer::Shown::Recalled(answer::recalled).apply(answer.clone()).0
+}

@@ -22,6 +22,7 @@ mod process;
 
 const REQUESTS: &str = "orchestra_http_requests_total";
 const REQUEST_SECONDS: &str = "orchestra_http_request_seconds";
+const FEEDBACK: &str = "orchestra_cache_feedback_total";
 const INFO: &str = "orchestra_info";
 
 /// The content type of [`render`].
@@ -47,6 +48,10 @@ pub fn install() -> bool {
             metrics::set_global_recorder(recorder).ok()?;
             describe_counter!(REQUESTS, Unit::Count, "Answered requests");
             describe_histogram!(REQUEST_SECONDS, Unit::Seconds, "How long requests took");
+            describe_counter!(FEEDBACK, Unit::Count, "Verdicts on cached answers");
+            for verdict in ["right", "wrong"] {
+                counter!(FEEDBACK, "verdict" => verdict).increment(0);
+            }
             describe_gauge!(INFO, "What the process is made of");
             process::describe();
             lag::describe();
@@ -96,6 +101,11 @@ pub async fn measured(request: Request, next: Next) -> Response {
     let status = response.status().as_u16().to_string();
     counter!(REQUESTS, "method" => method, "route" => route, "status" => status).increment(1);
     response
+}
+
+/// Counts what a reader said of a cached answer.
+pub fn answer_was(verdict: &'static str) {
+    counter!(FEEDBACK, "verdict" => verdict).increment(1);
 }
 
 /// A client may send a method of any name.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -30,6 +30,7 @@ enum Command {
     Get(Get),
     Put(Put),
     Invalidate(Invalidate),
+    Feedback(Feedback),
 }
 
 /// Look an answer up: by the exact prompt, else by a prompt of the same meaning.
@@ -105,9 +106,34 @@ struct Invalidate {
     scope: ScopeArgs,
 }
 
+/// Say of an answer that was served whether it was right.
+///
+/// A wrong one is removed at once: nobody gets it again. Both are counted, in the metrics.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  orchestra cache get 'How can I turn on dark mode?' --user maya --json    tells the entry_id
+  orchestra cache feedback 0190f3c2-7b1e-7c3a-9f00-3d5e8a1b2c4d wrong --user maya")]
+struct Feedback {
+    /// The entry's id.
+    entry: Uuid,
+    /// What it was.
+    verdict: Verdict,
+    #[command(flatten)]
+    scope: ScopeArgs,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Verdict {
+    /// No answer to what was asked, or not true.
+    Wrong,
+    /// The answer.
+    Right,
+}
+
 /// Who answers: an answer of one is never served for another.
 #[derive(Debug, clap::Args)]
-struct Answerer {
+pub struct Answerer {
     /// The model that answers.
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
@@ -121,10 +147,12 @@ pub async fn run(args: Args, client: &Client, screen: &Screen) -> Outcome {
         Command::Get(args) => get(args, client, screen).await,
         Command::Put(args) => put(args, client, screen).await,
         Command::Invalidate(args) => invalidate(args, client, screen).await,
+        Command::Feedback(args) => feedback(args, client, screen).await,
     }
 }
 
-fn body(prompt: String, answerer: Answerer, scope: &ScopeArgs) -> Map<String, Value> {
+/// A prompt with who answers and whose answer it is.
+pub fn body(prompt: String, answerer: Answerer, scope: &ScopeArgs) -> Map<String, Value> {
     let mut body = Map::new();
     body.insert("prompt".into(), prompt.into());
     body.insert("scope".into(), scope.body());
@@ -210,4 +238,23 @@ async fn invalidate(args: Invalidate, client: &Client, screen: &Screen) -> Outco
     let number = answer["removed"].as_u64().unwrap_or_default();
     let answers = if number == 1 { "one answer".into() } else { format!("{} answers", words::count(number)) };
     Ok(screen.line(&format!("{verb} {answers} of {}", args.scope.in_words()))?)
+}
+
+async fn feedback(args: Feedback, client: &Client, screen: &Screen) -> Outcome {
+    let verdict = match args.verdict {
+        Verdict::Wrong => "wrong",
+        Verdict::Right => "right",
+    };
+    let body = json!({"entry": args.entry, "verdict": verdict, "scope": args.scope.body()});
+    let answer = client.post("/v1/cache/feedback", &body).await?;
+    if screen.is_json() {
+        return Ok(screen.json(&answer)?);
+    }
+    match (args.verdict, answer["removed"].as_u64()) {
+        (Verdict::Right, _) => Ok(screen.line("noted")?),
+        (Verdict::Wrong, Some(0) | None) => {
+            Ok(screen.line(&format!("no answer of that id is in {}", args.scope.in_words()))?)
+        }
+        (Verdict::Wrong, Some(_)) => Ok(screen.line(&format!("{} the answer", screen.green("removed")))?),
+    }
 }

@@ -18,6 +18,8 @@ pub enum Exit {
     Mistake,
     /// We or the machine failed.
     Ours,
+    /// Nothing is wrong, and there is no answer.
+    Unanswered,
     /// The caller interrupted it.
     Interrupted,
 }
@@ -28,6 +30,7 @@ impl From<Exit> for ExitCode {
             Exit::Quiet => Self::SUCCESS,
             Exit::Mistake => Self::from(1),
             Exit::Ours => Self::from(2),
+            Exit::Unanswered => Self::from(3),
             Exit::Interrupted => Self::from(130),
         }
     }
@@ -57,6 +60,11 @@ impl Failure {
         Self { exit: Exit::Interrupted, message: message.into(), next: next.into() }
     }
 
+    /// A question without an answer; what there is to say was printed.
+    pub fn unanswered() -> Self {
+        Self { exit: Exit::Unanswered, message: String::new(), next: String::new() }
+    }
+
     /// A failure of the system at `place`: the caller's where the file is none or may not be read, else the machine's.
     pub fn io(place: impl Display, error: &io::Error) -> Self {
         let message = format!("{place}: {error}");
@@ -70,7 +78,7 @@ impl Failure {
 
     /// Prints what happened to the standard error and gives the exit code.
     pub fn report(self) -> ExitCode {
-        if self.exit != Exit::Quiet {
+        if !matches!(self.exit, Exit::Quiet | Exit::Unanswered) {
             let _ = print_lines(&format!("error: {}\nnext:  {}\n", self.message, self.next));
         }
         self.exit.into()

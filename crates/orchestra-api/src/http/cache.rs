@@ -1,18 +1,21 @@
 //! `/v1/cache`: look an answer up, file one, remove some.
+//!
+//! What [`super::feedback`] says of an answer and the [`super::ask`] that an answer belongs to are beside.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use memory_core::{
-    CacheEntryId, CacheHit, CacheLookup, CacheMode, CachePolicy, Compatibility, HitKind, InvalidateRequest,
-    InvalidateSelection, MemoryId, Metadata, NearMiss, NewCacheEntry, Refused, Timestamp,
+    CacheEntryId, CacheHit, CacheLookup, CacheMode, CachePolicy, Compatibility, Filled, HitKind, InvalidateRequest,
+    InvalidateSelection, MemoryId, Metadata, NearMiss, NewAnswer, NewCacheEntry, Refused, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::ask::FillNote;
 use super::json::{self, Fields, JsonBody, Object};
 use super::search::milliseconds;
 use super::wire::{Id, ScopeBody, renamed, ttl};
@@ -39,8 +42,9 @@ struct LookupBody {
     policy: Option<CacheMode>,
 }
 
+/// A cached answer, as it is served.
 #[derive(Serialize)]
-struct HitView<'a> {
+pub(super) struct HitView<'a> {
     hit: bool,
     kind: HitKind,
     response: &'a str,
@@ -55,6 +59,26 @@ struct HitView<'a> {
     took_ms: f64,
 }
 
+impl<'a> HitView<'a> {
+    pub(super) fn of(hit: &'a CacheHit, took_ms: f64) -> Self {
+        let CacheHit { entry, kind, similarity, age } = hit;
+        Self {
+            hit: true,
+            kind: *kind,
+            response: &entry.response,
+            similarity: *similarity,
+            age_seconds: age.as_secs_f64(),
+            entry_id: entry.id,
+            prompt: &entry.prompt,
+            metadata: &entry.metadata,
+            depends_on: &entry.depends_on,
+            tags: &entry.tags,
+            expires_at: entry.expires_at,
+            took_ms,
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct MissView<'a> {
     hit: bool,
@@ -62,8 +86,9 @@ struct MissView<'a> {
     took_ms: f64,
 }
 
+/// The nearest entry that was not served.
 #[derive(Serialize)]
-struct NearMissView<'a> {
+pub(super) struct NearMissView<'a> {
     entry_id: CacheEntryId,
     prompt: &'a str,
     similarity: f32,
@@ -82,46 +107,32 @@ pub async fn lookup(State(state): State<AppState>, identity: Identity, body: Jso
     let body: LookupBody = body.parse()?;
     let LookupBody { model, system, tools, response_format, parameters, .. } = body;
     let fingerprint = Compatibility { model, system, tools, response_format, parameters }.fingerprint();
-    let default = state.manager().cache_policy();
-    let policy = CachePolicy {
-        threshold: body.threshold.unwrap_or(default.threshold),
-        mode: body.policy.unwrap_or(default.mode),
-    };
+    let policy = policy(&state, body.threshold, body.policy);
     let scope = body.scope.0.within(&identity.tenant)?;
     let found = state.manager().cache_lookup(&scope, &body.prompt, fingerprint, Some(policy)).await?;
     let took_ms = milliseconds(begun);
     Ok(match &found {
-        CacheLookup::Hit(hit) => {
-            let CacheHit { entry, kind, similarity, age } = &**hit;
-            Json(HitView {
-                hit: true,
-                kind: *kind,
-                response: &entry.response,
-                similarity: *similarity,
-                age_seconds: age.as_secs_f64(),
-                entry_id: entry.id,
-                prompt: &entry.prompt,
-                metadata: &entry.metadata,
-                depends_on: &entry.depends_on,
-                tags: &entry.tags,
-                expires_at: entry.expires_at,
-                took_ms,
-            })
-            .into_response()
-        }
+        CacheLookup::Hit(hit) => Json(HitView::of(hit, took_ms)).into_response(),
         CacheLookup::Miss(near_miss) => {
             Json(MissView { hit: false, near_miss: near_miss.as_ref().map(Into::into), took_ms }).into_response()
         }
     })
 }
 
+/// What a hit must pass, with what the request does not say taken from the settings.
+pub(super) fn policy(state: &AppState, threshold: Option<f32>, mode: Option<CacheMode>) -> CachePolicy {
+    let default = state.manager().cache_policy();
+    CachePolicy { threshold: threshold.unwrap_or(default.threshold), mode: mode.unwrap_or(default.mode) }
+}
+
+/// An answer: to a prompt, or to the question that a fill was given for.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EntryBody {
-    prompt: String,
+    prompt: Option<String>,
+    fill: Option<String>,
     response: String,
-    #[serde(default)]
-    scope: Fields<ScopeBody>,
+    scope: Option<Fields<ScopeBody>>,
     model: Option<String>,
     system: Option<String>,
     #[serde(default, deserialize_with = "json::some_value")]
@@ -146,26 +157,38 @@ struct StoredView {
     expires_at: Option<Timestamp>,
 }
 
-/// `POST /v1/cache/entries`: files an answer: 201. Where the cache is switched off nothing is filed: 200 and no id.
+/// `POST /v1/cache/entries`: files an answer: 201. Where the cache is switched off nothing is filed: 200 and no id. An answer
+/// with a fill is refused with 409 when a memory it was made of was changed since.
 pub async fn store(State(state): State<AppState>, identity: Identity, body: JsonBody) -> Result<Response, Problem> {
-    let body: EntryBody = body.parse()?;
-    let EntryBody { model, system, tools, response_format, parameters, .. } = body;
-    let fingerprint = Compatibility { model, system, tools, response_format, parameters }.fingerprint();
+    let mut body: EntryBody = body.parse()?;
     let ttl = body.ttl_seconds.map_or(Ok(state.manager().cache_ttl()), ttl)?;
-    let entry = NewCacheEntry {
-        scope: body.scope.0.within(&identity.tenant)?,
-        prompt: body.prompt,
-        response: body.response,
-        fingerprint,
-        embedding: None,
-        depends_on: body.depends_on.into_iter().map(|id| id.0).collect(),
-        tags: body.tags,
-        metadata: body.metadata.unwrap_or_default().0,
-        ttl,
-        sliding: body.sliding,
-    };
     let now = chrono::Utc::now();
-    Ok(match state.manager().cache_store(entry).await.map_err(|error| renamed(error, "ttl", "ttl_seconds"))? {
+    let filed = match body.fill.take() {
+        Some(fill) => {
+            body.check_beside_fill()?;
+            let fill = FillNote::read(&fill, &identity.tenant)?;
+            let answer = NewAnswer {
+                response: body.response,
+                depends_on: body.depends_on.into_iter().map(|id| id.0).collect(),
+                tags: body.tags,
+                metadata: body.metadata.unwrap_or_default().0,
+                ttl: Some(ttl),
+            };
+            match state.manager().fill(fill, answer).await? {
+                Filled::Filed(id) => Some(id),
+                Filled::NoCache => None,
+                Filled::Changed => {
+                    let detail = "a memory that the answer was made of was changed or forgotten since; ask again";
+                    return Err(Problem::new(StatusCode::CONFLICT, "memories_changed", detail).about("fill"));
+                }
+            }
+        }
+        None => {
+            let entry = body.entry(&identity, ttl)?;
+            state.manager().cache_store(entry).await.map_err(|error| renamed(error, "ttl", "ttl_seconds"))?
+        }
+    };
+    Ok(match filed {
         Some(id) => {
             let expires_at = chrono::Duration::from_std(ttl).ok().and_then(|ttl| now.checked_add_signed(ttl));
             let touched = Extension(Touched::one(id.0));
@@ -173,6 +196,45 @@ pub async fn store(State(state): State<AppState>, identity: Identity, body: Json
         }
         None => Json(StoredView { id: None, expires_at: None }).into_response(),
     })
+}
+
+impl EntryBody {
+    /// Refuses what the fill says already.
+    fn check_beside_fill(&self) -> Result<(), Problem> {
+        let given = [
+            ("prompt", self.prompt.is_some()),
+            ("scope", self.scope.is_some()),
+            ("model", self.model.is_some()),
+            ("system", self.system.is_some()),
+            ("tools", self.tools.is_some()),
+            ("response_format", self.response_format.is_some()),
+            ("parameters", self.parameters.is_some()),
+            ("sliding", self.sliding),
+        ];
+        match given.into_iter().find(|(_, is_given)| *is_given) {
+            None => Ok(()),
+            Some((name, _)) => {
+                Err(Problem::bad_argument("invalid", name, "a value", "nothing beside fill, which says it"))
+            }
+        }
+    }
+
+    fn entry(self, identity: &Identity, ttl: Duration) -> Result<NewCacheEntry, Problem> {
+        let missing = || Problem::bad_argument("missing_field", "prompt", "nothing", "a value; the field is required");
+        let Self { model, system, tools, response_format, parameters, .. } = self;
+        Ok(NewCacheEntry {
+            scope: self.scope.unwrap_or_default().0.within(&identity.tenant)?,
+            prompt: self.prompt.ok_or_else(missing)?,
+            response: self.response,
+            fingerprint: Compatibility { model, system, tools, response_format, parameters }.fingerprint(),
+            embedding: None,
+            depends_on: self.depends_on.into_iter().map(|id| id.0).collect(),
+            tags: self.tags,
+            metadata: self.metadata.unwrap_or_default().0,
+            ttl,
+            sliding: self.sliding,
+        })
+    }
 }
 
 /// Which entries to remove: exactly one of `entry`, `memories`, `tag` and `all`.

@@ -88,6 +88,34 @@ fn a_recall_is_explained_as_a_table() {
 }
 
 #[test]
+fn a_question_is_answered_once() {
+    let orchestra = Orchestra::new();
+    let question = "When does the office open?";
+    orchestra.ok(&["remember", "The office opens at 8."]);
+    let open = orchestra.run(&["ask", question]);
+    assert!(open.code == 3 && open.out.contains("The office opens at 8."), "{open:?}");
+    assert!(open.err.starts_with("miss") && !open.err.contains("error"), "{open:?}");
+
+    // Its input is the fenced memories and the question; a command that counts them shows that it read both.
+    let command = "grep -c -e '^| The office opens at 8.$' -e '^Question: When does the office open?$'";
+    let answered = orchestra.ok(&["ask", question, "--answer-with", command]);
+    assert_eq!(answered.out, "2\n");
+    let again = orchestra.ok(&["ask", question, "--answer-with", "exit 1"]);
+    assert!(again.out == "2\n" && again.err.starts_with("exact hit"), "nobody computes it again: {again:?}");
+
+    let entry = orchestra.json(&["ask", question])["entry_id"].as_str().unwrap().to_owned();
+    assert_eq!(orchestra.ok(&["cache", "feedback", &entry, "right"]).out, "noted\n");
+    assert_eq!(orchestra.ok(&["cache", "feedback", &entry, "wrong"]).out, "removed the answer\n");
+    let gone = orchestra.ok(&["cache", "feedback", &entry, "wrong"]).out;
+    assert_eq!(gone, "no answer of that id is in the whole tenant\n");
+    for command in ["exit 7", "true", "cat >/dev/null; exit 1"] {
+        let failed = orchestra.run(&["ask", question, "--answer-with", command]);
+        assert!(failed.code == 1 && failed.err.contains("nothing was filed"), "{failed:?}");
+    }
+    assert_eq!(orchestra.run(&["ask", question]).code, 3);
+}
+
+#[test]
 fn text_comes_from_the_standard_input_too() {
     let orchestra = Orchestra::new();
     let ran = orchestra.run_with_input(&["remember", "-", "--user", "maya"], "From a pipe.\n");

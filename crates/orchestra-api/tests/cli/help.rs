@@ -10,11 +10,12 @@ fn help(command: &[&str]) -> String {
 
 #[test]
 fn every_command_teaches_itself() {
-    let commands: [&[&str]; 43] = [
+    let commands: [&[&str]; 45] = [
         &[],
         &["serve"],
         &["remember"],
         &["recall"],
+        &["ask"],
         &["get"],
         &["list"],
         &["update"],
@@ -32,6 +33,7 @@ fn every_command_teaches_itself() {
         &["cache", "get"],
         &["cache", "put"],
         &["cache", "invalidate"],
+        &["cache", "feedback"],
         &["stats"],
         &["usage"],
         &["mcp"],

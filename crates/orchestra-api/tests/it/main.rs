@@ -9,6 +9,7 @@ mod drain;
 mod durability;
 mod failures;
 mod full_disk;
+mod http_ask;
 mod http_cache;
 mod http_consolidate;
 mod http_memories;

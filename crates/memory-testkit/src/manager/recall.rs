@@ -286,8 +286,14 @@ impl WorkingMemory for Desk {
         self.outage.check_read("window").await?;
         let sessions = self.sessions.lock().expect("no test panics while it holds this");
         let Some(held) = sessions.get(&request.scope) else { return Ok(Window::default()) };
-        let fitting = request.fit(held.iter().rev().map(|message| (message.tokens, message.content.len())));
-        let messages = held[held.len() - fitting..].to_vec();
+        let size = |message: &SessionMessage| (message.tokens, message.content.len());
+        let messages = match request.after {
+            None => held[held.len() - request.fit(held.iter().rev().map(size))..].to_vec(),
+            Some(after) => {
+                let rest = &held[held.len().min(usize::try_from(after).unwrap_or(usize::MAX))..];
+                rest[..request.fit(rest.iter().map(size))].to_vec()
+            }
+        };
         let tokens = messages.iter().map(|message| u64::from(message.tokens)).sum();
         Ok(Window { tokens, total: held.len() as u64, messages, expires_at: None })
     }
@@ -296,5 +302,15 @@ impl WorkingMemory for Desk {
         check_session(scope)?;
         let removed = self.sessions.lock().expect("no test panics while it holds this").remove(scope);
         Ok(removed.map_or(0, |messages| messages.len() as u64))
+    }
+
+    async fn forget_within(&self, scope: &Scope, dry_run: bool) -> Result<u64> {
+        let mut sessions = self.sessions.lock().expect("no test panics while it holds this");
+        let within = sessions.iter().filter(|(session, _)| scope.covers(session));
+        let messages = within.map(|(_, messages)| messages.len() as u64).sum();
+        if !dry_run {
+            sessions.retain(|session, _| !scope.covers(session));
+        }
+        Ok(messages)
     }
 }

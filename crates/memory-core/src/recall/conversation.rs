@@ -15,6 +15,9 @@ use crate::{
     Writer,
 };
 
+/// How much of a message is read for words, in bytes from its beginning: what a tool gives back can be long, and a recall
+/// waits for it.
+const READ_BYTES: usize = 8 * 1024;
 /// The way that the messages of working memory came, as their origin tells.
 const PATH: &str = "working";
 
@@ -38,7 +41,8 @@ impl Conversation {
     pub(crate) fn candidates(self, query: &str, strategy: &FusionStrategy) -> (Vec<Candidate>, ArmReport) {
         let mut arena = LexicalArena::default();
         for (row, memory) in self.messages.iter().enumerate() {
-            arena.set(row, &memory.lexical_text());
+            let text = memory.lexical_text();
+            arena.set(row, &text[..text.floor_char_boundary(READ_BYTES)]);
         }
         let (query, mut statistics) = (Bm25Query::new(query), Bm25Statistics::default());
         arena.add_statistics(&query, &mut statistics, true, |_| true);
@@ -203,6 +207,13 @@ mod tests {
         assert_eq!(left(stored(&monday(), None)), [""; 0]);
         assert_eq!(left(stored(&monday(), Some("Bob"))), ["user", "assistant"]);
         assert_eq!(left(stored(&monday().whole_tenant(), Some("user"))), ["user", "assistant"], "another scope");
+    }
+
+    #[test]
+    fn a_long_message_is_read_from_its_beginning() {
+        let long = format!("harbour {} volcano", "é ".repeat(READ_BYTES));
+        assert_eq!(candidates(&[&long], "harbour", &FusionStrategy::RRF)[0].memory.text, long);
+        assert!(candidates(&[&long], "volcano", &FusionStrategy::RRF).is_empty());
     }
 
     #[test]

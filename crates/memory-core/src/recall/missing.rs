@@ -107,13 +107,14 @@ impl Counts {
         if self.without_long_term && is_less {
             reasons.push(Missing::KindsSwitchedOff);
         }
-        let counted: [(u64, fn(u64) -> Missing); 4] = [
-            (self.ended, |memories| Missing::Ended { memories }),
-            (self.unmatched, |memories| Missing::NoMatch { memories }),
-            (self.repeated, |memories| Missing::Repeated { memories }),
-            (self.over_budget, |memories| Missing::OverBudget { memories }),
+        let Self { ended, unmatched, repeated, over_budget, .. } = *self;
+        let counted = [
+            (ended, Missing::Ended { memories: ended }),
+            (unmatched, Missing::NoMatch { memories: unmatched }),
+            (repeated, Missing::Repeated { memories: repeated }),
+            (over_budget, Missing::OverBudget { memories: over_budget }),
         ];
-        reasons.extend(counted.into_iter().filter(|(count, _)| *count > 0).map(|(count, reason)| reason(count)));
+        reasons.extend(counted.into_iter().filter(|(count, _)| *count > 0).map(|(_, reason)| reason));
         match in_scope {
             Some(memories) if reasons.is_empty() => vec![Missing::NoMoreInScope { memories }],
             _ => reasons,

@@ -67,13 +67,14 @@ fn body(method: &Method, pattern: &str, victim: &Victim) -> Value {
         ("POST", "/v1/sessions/{id}/messages") => json!({"messages": [{"text": "mine"}]}),
         ("POST", "/v1/sessions/{id}/working") => json!({"messages": [{"role": "user", "content": "mine"}]}),
         ("POST", "/v1/sessions/{id}/working/promote") => json!({"roles": ["user", "assistant", "system", "tool"]}),
-        ("POST", "/v1/cache/lookup") => {
+        ("POST", "/v1/cache/lookup" | "/v1/ask") => {
             json!({"prompt": "how does the vault open?", "threshold": -1.0, "policy": "threshold"})
         }
         ("POST", "/v1/cache/entries") => {
             json!({"prompt": "p", "response": "mine", "depends_on": [victim.memory], "tags": ["vault"]})
         }
         ("POST", "/v1/cache/invalidate") => json!({"entry": victim.entry}),
+        ("POST", "/v1/cache/feedback") => json!({"entry": victim.entry, "verdict": "wrong"}),
         _ => Value::Null,
     }
 }

@@ -74,6 +74,8 @@ async fn requests_are_measured_by_route_and_never_by_what_they_say() {
     api.get(&format!("/v1/memories/{}", uuid::Uuid::now_v7())).await.problem();
     api.get("/v1/no/such/route").await.problem();
     send(&api.router, Method::from_bytes(b"BREW").unwrap(), "/v1/memories", &[], "").await.problem();
+    let verdict = json!({"entry": id, "verdict": "wrong"});
+    api.post("/v1/cache/feedback", &verdict).await.ok(200);
     let request = axum::http::Request::get("/metrics").body(axum::body::Body::empty()).unwrap();
     let response = tower::ServiceExt::oneshot(api.router.clone(), request).await.unwrap();
     assert_eq!(response.headers()["content-type"], orchestra_api::metrics::CONTENT_TYPE);
@@ -85,6 +87,7 @@ async fn requests_are_measured_by_route_and_never_by_what_they_say() {
         r#"orchestra_http_requests_total{method="GET",route="none",status="404"}"#,
         r#"orchestra_http_requests_total{method="other",route="/v1/memories",status="405"}"#,
         r#"orchestra_http_request_seconds_bucket{method="GET",route="/v1/memories/{id}",le="+Inf"}"#,
+        r#"memory_cache_feedback_total{verdict="wrong"} "#,
         r#"medium_term_provider="embedded""#,
         "process_resident_memory_bytes ",
     ] {

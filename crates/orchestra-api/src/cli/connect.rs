@@ -16,7 +16,7 @@ const ALIVE_WITHIN: Duration = Duration::from_secs(2);
 /// The tenant that the flag names when nobody gave it: then the server's file may name another.
 const DEFAULT_TENANT: &str = "default";
 /// The environment variable with the API key for a server. There is no flag for it: flags show in process lists.
-const API_KEY: &str = "ORCHESTRA_API_KEY";
+pub const API_KEY: &str = "ORCHESTRA_API_KEY";
 /// How long the folder gets to be closed in order.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -85,9 +85,18 @@ impl Session {
     }
 }
 
+/// Whether the environment has an API key.
+pub fn has_key() -> bool {
+    key().is_some()
+}
+
+fn key() -> Option<String> {
+    std::env::var(API_KEY).ok().filter(|key| !key.trim().is_empty())
+}
+
 async fn remote(url: &str, globals: &Globals) -> Outcome<Session> {
     let mut client = Client::remote(url)?;
-    if let Some(key) = std::env::var(API_KEY).ok().filter(|key| !key.trim().is_empty()) {
+    if let Some(key) = key() {
         if !is_private(url) {
             tracing::warn!(url, "the API key is sent in the clear; use https");
         }

@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use crate::cli::connect::API_KEY;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::screen::Screen;
 use crate::cli::{Globals, connect};
@@ -14,7 +15,8 @@ const NAME: &str = "orchestra";
 
 /// Print what a client needs to use this memory, and the file it belongs in.
 ///
-/// Nothing is written. With --data, --url or --tenant the client starts the program with the same.
+/// Nothing is written. With --data, --url or --tenant the client starts the program with the same. With --http and an API
+/// key in ORCHESTRA_API_KEY the client is told to send the key of its own environment; the key itself is not printed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -44,13 +46,13 @@ enum Client {
 /// What the client reaches.
 enum Server {
     Program { command: String, arguments: Vec<String> },
-    Url(String),
+    Url { url: String, asks_for_key: bool },
 }
 
 pub async fn run(args: Args, globals: &Globals, screen: &Screen) -> Outcome {
     let server = if args.http {
         let url = connect::url(globals).await?.unwrap_or_else(|| DEFAULT_URL.into());
-        Server::Url(format!("{}/mcp", url.trim_end_matches('/')))
+        Server::Url { url: format!("{}/mcp", url.trim_end_matches('/')), asks_for_key: connect::has_key() }
     } else {
         program(globals)?
     };
@@ -120,20 +122,33 @@ impl Client {
                 let (command, arguments) = (Value::from(command.as_str()), Value::from(arguments.as_slice()));
                 Some(format!("[mcp_servers.{NAME}]\ncommand = {command}\nargs = {arguments}"))
             }
-            (Self::Codex, Server::Url(url)) => {
-                Some(format!("[mcp_servers.{NAME}]\nurl = {}", Value::from(url.as_str())))
+            (Self::Codex, Server::Url { url, asks_for_key }) => {
+                let key = if *asks_for_key { format!("\nbearer_token_env_var = \"{API_KEY}\"") } else { String::new() };
+                Some(format!("[mcp_servers.{NAME}]\nurl = {}{key}", Value::from(url.as_str())))
             }
-            (Self::ClaudeDesktop, Server::Url(_)) => None,
+            (Self::ClaudeDesktop, Server::Url { .. }) => None,
             (Self::Vscode, Server::Program { command, arguments }) => {
                 under("servers", json!({"type": "stdio", "command": command, "args": arguments}))
             }
-            (Self::Vscode, Server::Url(url)) => under("servers", json!({"type": "http", "url": url})),
             (_, Server::Program { command, arguments }) => {
                 under("mcpServers", json!({"command": command, "args": arguments}))
             }
-            (Self::ClaudeCode, Server::Url(url)) => under("mcpServers", json!({"type": "http", "url": url})),
-            (Self::Gemini, Server::Url(url)) => under("mcpServers", json!({"httpUrl": url})),
-            (Self::Cursor, Server::Url(url)) => under("mcpServers", json!({"url": url})),
+            (_, Server::Url { url, asks_for_key }) => {
+                let (key, mut entry) = match self {
+                    Self::Vscode => ("servers", json!({"type": "http", "url": url})),
+                    Self::ClaudeCode => ("mcpServers", json!({"type": "http", "url": url})),
+                    Self::Gemini => ("mcpServers", json!({"httpUrl": url})),
+                    _ => ("mcpServers", json!({"url": url})),
+                };
+                if *asks_for_key {
+                    let variable = match self {
+                        Self::Cursor | Self::Vscode => format!("${{env:{API_KEY}}}"),
+                        _ => format!("${{{API_KEY}}}"),
+                    };
+                    entry["headers"] = json!({"Authorization": format!("Bearer {variable}")});
+                }
+                under(key, entry)
+            }
         }
     }
 }
@@ -148,10 +163,11 @@ mod tests {
             command: r"C:\bin\orchestra.exe".into(),
             arguments: vec!["mcp".into(), "--data".into(), "D".into()],
         };
-        let url = Server::Url("http://127.0.0.1:7070/mcp".into());
+        let url = |asks_for_key| Server::Url { url: "http://127.0.0.1:7070/mcp".into(), asks_for_key };
+        let (open, closed) = (url(false), url(true));
         let shown: Vec<String> = Client::value_variants()
             .iter()
-            .flat_map(|client| [&program, &url].map(|server| (client, client.snippet(server))))
+            .flat_map(|client| [&program, &open, &closed].map(|server| (client, client.snippet(server))))
             .map(|(client, snippet)| format!("{}: {}", client.name(), snippet.unwrap_or_else(|| "-".into())))
             .collect();
         insta::assert_snapshot!(shown.join("\n"));

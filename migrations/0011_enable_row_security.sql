@@ -5,7 +5,8 @@ DECLARE
     name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY[
-        'sessions', 'memories', 'memory_versions', 'tombstones', 'forgotten_texts', 'idempotency_keys', 'outbox', 'audit'
+        'sessions', 'memories', 'memory_versions', 'tombstones', 'forgotten_texts', 'rejections', 'idempotency_keys', 'outbox',
+        'audit'
     ] LOOP
         EXECUTE format('ALTER TABLE orchestra.%I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('ALTER TABLE orchestra.%I FORCE ROW LEVEL SECURITY', name);

@@ -21,6 +21,7 @@ GRANT SELECT, INSERT, DELETE ON orchestra.sessions TO orchestra_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON orchestra.memories TO orchestra_app;
 GRANT SELECT, INSERT, DELETE ON orchestra.memory_versions TO orchestra_app;
 GRANT SELECT, INSERT ON orchestra.tombstones, orchestra.forgotten_texts TO orchestra_app;
+GRANT SELECT, INSERT, DELETE ON orchestra.rejections TO orchestra_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON orchestra.idempotency_keys TO orchestra_app;
 GRANT SELECT, INSERT ON orchestra.outbox TO orchestra_app;
 GRANT SELECT, INSERT, UPDATE ON orchestra.index_state TO orchestra_app;

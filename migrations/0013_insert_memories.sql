@@ -2,7 +2,9 @@
 --
 -- The arrays are of one length, an element for each memory. `p_evidence` and `p_words` hold each element as text. What is
 -- refused is told by the error's code: OM001 an id is taken, OM002 an id was forgotten, OM003 a key was used with another
--- body; the detail is the id or the key. A status is 0 for created, 1 for unchanged, 2 for refused because forgotten.
+-- body, OM004 a text was rejected; the detail is the id, the key or the place in the arrays, from 0. A status is 0 for created,
+-- 1 for unchanged, 2 for refused because forgotten, 5 for refused because rejected. `p_reads` and `p_looks` are the keys of a
+-- text's value.
 CREATE FUNCTION orchestra.insert_memories(
     p_tenant text,
     p_now timestamptz,
@@ -32,7 +34,9 @@ CREATE FUNCTION orchestra.insert_memories(
     p_length int[],
     p_space smallint[],
     p_embedding vector[],
-    p_embedding_half halfvec[]
+    p_embedding_half halfvec[],
+    p_reads bytea[],
+    p_looks bytea[]
 ) RETURNS TABLE (ids uuid[], statuses smallint[], token text, replayed boolean)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -84,8 +88,9 @@ BEGIN
                 SELECT FROM orchestra.forgotten_texts f
                 WHERE f.tenant = p_tenant AND f.content_hash = ANY (p_content_hash)
             ))
+            OR orchestra.is_rejected(p_tenant, p_reads || p_looks)
         THEN orchestra.statuses_of_new(
-            p_tenant, p_id, p_user_id, p_agent_id, p_session_id, p_text, p_writer, p_evidence, p_content_hash
+            p_tenant, p_id, p_user_id, p_agent_id, p_session_id, p_text, p_writer, p_evidence, p_content_hash, p_reads, p_looks
         )
         ELSE array_fill(0::smallint, ARRAY[cardinality(p_id)])
     END;
@@ -138,7 +143,7 @@ BEGIN
     IF v_count < cardinality(array_positions(v_status, 0::smallint)) THEN
         -- The id was there, or another transaction wrote it a moment ago, or another tenant has it.
         v_known := orchestra.statuses_of_new(
-            p_tenant, p_id, p_user_id, p_agent_id, p_session_id, p_text, p_writer, p_evidence, p_content_hash
+            p_tenant, p_id, p_user_id, p_agent_id, p_session_id, p_text, p_writer, p_evidence, p_content_hash, p_reads, p_looks
         );
         FOR v_at IN
             SELECT i.at FROM unnest(p_id, v_status) WITH ORDINALITY AS i(id, status, at)
@@ -174,7 +179,9 @@ CREATE FUNCTION orchestra.statuses_of_new(
     p_text text[],
     p_writer text[],
     p_evidence text[],
-    p_content_hash bytea[]
+    p_content_hash bytea[],
+    p_reads bytea[],
+    p_looks bytea[]
 ) RETURNS smallint[]
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -191,6 +198,8 @@ BEGIN
                     ELSE 3
                 END
             WHEN t.id IS NOT NULL THEN CASE WHEN i.writer IN ('import', 'consolidation') THEN 2 ELSE 4 END
+            WHEN orchestra.is_rejected(p_tenant, ARRAY[i.reads, i.looks])
+                THEN CASE WHEN i.writer IN ('import', 'consolidation') THEN 5 ELSE 6 END
             WHEN i.writer IN ('import', 'consolidation') AND EXISTS (
                 SELECT FROM orchestra.forgotten_texts f
                 WHERE f.tenant = p_tenant AND f.content_hash = i.content_hash
@@ -202,8 +211,9 @@ BEGIN
             ) THEN 2
             ELSE 0
         END::smallint
-        FROM unnest(p_id, p_user_id, p_agent_id, p_session_id, p_text, p_writer, p_evidence, p_content_hash)
-            WITH ORDINALITY AS i(id, user_id, agent_id, session_id, text, writer, evidence, content_hash, at)
+        FROM unnest(
+            p_id, p_user_id, p_agent_id, p_session_id, p_text, p_writer, p_evidence, p_content_hash, p_reads, p_looks
+        ) WITH ORDINALITY AS i(id, user_id, agent_id, session_id, text, writer, evidence, content_hash, reads, looks, at)
         -- Each looked up by itself, by its key: as a join it was planned as one of every row with every row.
         LEFT JOIN LATERAL (SELECT * FROM orchestra.memories m WHERE m.id = i.id LIMIT 1) m ON true
         LEFT JOIN LATERAL (
@@ -219,6 +229,19 @@ BEGIN
     IF v_at IS NOT NULL THEN
         RAISE EXCEPTION 'the id was forgotten' USING ERRCODE = 'OM002', DETAIL = p_id[v_at];
     END IF;
+    v_at := array_position(v_status, 6::smallint);
+    IF v_at IS NOT NULL THEN
+        RAISE EXCEPTION 'the value was rejected' USING ERRCODE = 'OM004', DETAIL = v_at - 1;
+    END IF;
     RETURN v_status;
+END
+$$;
+
+-- Whether one of these keys is that of a value that was rejected.
+CREATE FUNCTION orchestra.is_rejected(p_tenant text, p_key bytea[]) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM orchestra.rejections r WHERE r.tenant = p_tenant AND r.key = ANY (p_key))
+        OR EXISTS (SELECT FROM orchestra.rejections r WHERE r.tenant = p_tenant AND r.looks = ANY (p_key));
 END
 $$;

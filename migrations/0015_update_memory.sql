@@ -1,7 +1,8 @@
 -- Puts another version in a memory's place and keeps the former one.
 --
 -- The caller has read the version that it changes. `outcome` says whether it was still that one: 'updated', 'not_found', or
--- 'changed' with the version that is there now. The vector is left as it is where `p_keep_embedding` says so.
+-- 'changed' with the version that is there now. The vector is left as it is where `p_keep_embedding` says so. The keys of its
+-- value come with another text; OM004 says that it was rejected.
 CREATE FUNCTION orchestra.update_memory(
     p_tenant text,
     p_user_id text,
@@ -21,7 +22,9 @@ CREATE FUNCTION orchestra.update_memory(
     p_keep_embedding boolean,
     p_space smallint,
     p_embedding vector,
-    p_embedding_half halfvec
+    p_embedding_half halfvec,
+    p_reads bytea,
+    p_looks bytea
 ) RETURNS TABLE (outcome text, version bigint, token text)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -42,6 +45,9 @@ BEGIN
     IF v_former.version <> p_former_version THEN
         RETURN QUERY SELECT 'changed', v_former.version, NULL::text;
         RETURN;
+    END IF;
+    IF p_reads IS NOT NULL AND orchestra.is_rejected(p_tenant, ARRAY[p_reads, p_looks]) THEN
+        RAISE EXCEPTION 'the value was rejected' USING ERRCODE = 'OM004';
     END IF;
     -- By name: a column that is added later stands elsewhere in the one table than in the other.
     INSERT INTO orchestra.memory_versions (

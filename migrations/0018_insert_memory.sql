@@ -1,8 +1,8 @@
 -- Writes one new memory: what `insert_memories` does with a batch of one, without its arrays. It gives the transaction.
 --
--- What is not simple is left to `insert_memories`: a key that is taken, a forgotten id, a new session. Then nothing is written,
--- and nothing is given. So it is, with an error of uniqueness, where the id is taken. Memories that are brought in or derived
--- go there from the beginning.
+-- What is not simple is left to `insert_memories`: a key that is taken, a forgotten id, a rejected value, a new session. Then
+-- nothing is written, and nothing is given. So it is, with an error of uniqueness, where the id is taken. Memories that are
+-- brought in or derived go there from the beginning.
 CREATE FUNCTION orchestra.insert_memory(
     p_tenant text,
     p_now timestamptz,
@@ -30,7 +30,9 @@ CREATE FUNCTION orchestra.insert_memory(
     p_length int,
     p_space smallint,
     p_embedding vector,
-    p_embedding_half halfvec
+    p_embedding_half halfvec,
+    p_reads bytea,
+    p_looks bytea
 ) RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -67,7 +69,10 @@ BEGIN
         p_id, p_tenant, p_user_id, p_agent_id, p_session_id, v_session, p_version, p_kind, p_text, p_actor, p_metadata,
         p_importance, p_writer, p_path, p_evidence::uuid[], p_valid_from, p_valid_to, p_recorded_at, p_expires_at,
         p_content_hash, p_words::tsvector, p_length, p_space, p_embedding, p_embedding_half
-    WHERE NOT EXISTS (SELECT FROM orchestra.tombstones t WHERE t.tenant = p_tenant AND t.id = p_id);
+    WHERE NOT EXISTS (SELECT FROM orchestra.tombstones t WHERE t.tenant = p_tenant AND t.id = p_id)
+        -- As is_rejected, which is a call more.
+        AND NOT EXISTS (SELECT FROM orchestra.rejections r WHERE r.tenant = p_tenant AND r.key IN (p_reads, p_looks))
+        AND NOT EXISTS (SELECT FROM orchestra.rejections r WHERE r.tenant = p_tenant AND r.looks IN (p_reads, p_looks));
     IF NOT FOUND THEN
         -- Who is told of it gives the key back.
         DELETE FROM orchestra.idempotency_keys k WHERE k.tenant = p_tenant AND k.key = p_key;

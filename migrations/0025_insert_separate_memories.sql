@@ -31,7 +31,9 @@ CREATE FUNCTION orchestra.insert_separate_memories(
     p_length int[],
     p_space smallint[],
     p_embedding vector[],
-    p_embedding_half halfvec[]
+    p_embedding_half halfvec[],
+    p_reads bytea[],
+    p_looks bytea[]
 ) RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -45,6 +47,7 @@ BEGIN
     v_none := set_config('enable_seqscan', 'off', true);
     v_none := pg_advisory_xact_lock_shared(hashtextextended('orchestra:' || p_tenant, 0));
     IF EXISTS (SELECT FROM orchestra.tombstones t WHERE t.tenant = p_tenant AND t.id = ANY (p_id))
+        OR orchestra.is_rejected(p_tenant, p_reads || p_looks)
         OR (v_has_keys AND EXISTS (
             SELECT FROM orchestra.idempotency_keys k WHERE k.tenant = p_tenant AND k.key = ANY (p_key)
         )) THEN

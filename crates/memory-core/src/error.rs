@@ -59,6 +59,14 @@ pub enum Error {
     /// The id was forgotten, and what was forgotten stays forgotten.
     #[error("memory {0} was forgotten and cannot be written again")]
     Forgotten(MemoryId),
+    /// The text says what was rejected in its scope; nothing was written. See [`Rejections`](crate::Rejections).
+    #[error(
+        "{field}: this was rejected in its scope and is not written again; an administrator can lift the rejection"
+    )]
+    ValueRejected {
+        /// The text, as the caller spelled it.
+        field: String,
+    },
     /// The idempotency key was used before with another body.
     #[error("idempotency key {key:?} was used before with another body")]
     IdempotencyConflict {
@@ -127,7 +135,7 @@ impl Error {
     /// The same error with `prefix` before its field, for a value that stands inside another.
     #[must_use]
     pub fn within(mut self, prefix: &str) -> Self {
-        if let Self::Invalid { field, .. } | Self::TooLarge { field, .. } = &mut self {
+        if let Self::Invalid { field, .. } | Self::TooLarge { field, .. } | Self::ValueRejected { field } = &mut self {
             *field = if field.is_empty() { prefix.to_owned() } else { format!("{prefix}.{field}") };
         }
         self

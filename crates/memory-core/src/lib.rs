@@ -31,6 +31,7 @@ mod source;
 pub mod store;
 pub mod text;
 pub mod usage;
+pub mod value_key;
 pub mod working;
 
 pub use cache::{
@@ -44,7 +45,7 @@ pub use fusion::{FusionStrategy, Weights};
 pub use manager::{
     Answer, AnswerError, AnswerRequest, Asked, CacheFollower, ComputedAnswer, ConsolidateReport, ConsolidateRequest,
     Draft, Fill, Filled, FollowerLag, LateEmbedding, NewAnswer, OpenQuestion, PromoteReceipt, PromoteRequest,
-    PromotedMessage, Promotion, RememberRequest, TieredMemoryManager,
+    PromotedMessage, Promotion, RejectReceipt, RememberRequest, TieredMemoryManager,
 };
 pub use memory::{ContentHash, EmbeddedMemory, Memory, MemoryId, MemoryKind, Metadata, Origin, Tier, Writer};
 pub use recall::{Degradation, Explanation, Missing, RecallReport, RecallRequest, Recalled, RecalledFrom};
@@ -53,9 +54,10 @@ pub use source::{Clock, IdSource, Timer, Timestamp};
 pub use store::{
     Arm, ArmReport, Candidate, Candidates, Change, ChangeEvent, ChangeFeed, ChangeLag, ChangePosition, Cursor,
     ForgetReceipt, ForgetRequest, IdempotencyKey, IndexUse, InsertBatch, InsertReceipt, InsertStatus, InsertedItem,
-    ListRequest, MAX_SCOPES, MemoryPatch, MemoryStore, Page, SearchRequest, Selection, StoreMark, StoreStats,
-    Unembedded, UpdateReceipt, VectorBacklog, WriteToken,
+    ListRequest, MAX_SCOPES, MemoryPatch, MemoryStore, Page, Rejection, RejectionPage, Rejections, SearchRequest,
+    Selection, StoreMark, StoreStats, Unembedded, UpdateReceipt, VectorBacklog, WriteToken,
 };
+pub use value_key::{ValueKey, ValueKeys};
 pub use working::{
     AppendReceipt, AppendRequest, NewMessage, Role, SessionMessage, Window, WindowRequest, WorkingMemory,
 };

@@ -33,6 +33,7 @@ mod late;
 mod pace;
 mod patience;
 mod recall;
+mod reject;
 mod working;
 
 pub use answer::{Answer, AnswerError, AnswerRequest, ComputedAnswer, DEFAULT_FILL_LEASE, NewAnswer};
@@ -44,6 +45,7 @@ pub use consolidate::{
 pub use draft::{Draft, RememberRequest};
 pub use follow::{CacheFollower, FollowerLag};
 pub use late::LateEmbedding;
+pub use reject::RejectReceipt;
 pub use working::{PROMOTION_PATH, PromoteReceipt, PromoteRequest, PromotedMessage, Promotion};
 
 /// The tiers as one memory: a short-term provider (the semantic cache), a medium-term provider (the durable store) and,

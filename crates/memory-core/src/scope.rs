@@ -68,6 +68,12 @@ impl Scope {
         Self { tenant: self.tenant.clone(), user: None, agent: None, session: None }
     }
 
+    /// This scope without its session: all that its user and its agent say in any of them.
+    #[must_use]
+    pub fn without_session(&self) -> Self {
+        Self { session: None, ..self.clone() }
+    }
+
     /// The user, if set.
     #[must_use]
     pub fn user(&self) -> Option<&str> {

@@ -2,6 +2,7 @@
 
 mod backlog;
 mod changes;
+mod rejections;
 mod scopes;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use crate::{
 
 pub use backlog::{Unembedded, VectorBacklog};
 pub use changes::{Change, ChangeEvent, ChangeFeed, ChangeLag, ChangePosition};
+pub use rejections::{Rejection, RejectionPage, Rejections};
 pub use scopes::{MAX_SCOPES, check_also};
 
 /// A durable store of memories, searched by vector and by text.
@@ -33,6 +35,7 @@ pub use scopes::{MAX_SCOPES, check_also};
 ///   once have one effect.
 /// - `derived_keeps_evidence`: evidence ids are kept, and forgetting a source forgets what was derived from it; what is
 ///   derived from a forgotten source is not taken in.
+/// - A rejected value is not written again, where the store keeps [`Rejections`].
 /// - A batch is atomic: a reader sees all of it or nothing.
 /// - An expired memory is neither searched, listed nor got. The provider takes it out of its storage some time later, with
 ///   its former versions; that leaves no tombstone, and what was derived from it stays.
@@ -45,7 +48,8 @@ pub trait MemoryStore: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`Error::IdTaken`] when an id is held by a memory of another text or scope, [`Error::Forgotten`] when the id was
-    /// forgotten, [`Error::IdempotencyConflict`], [`Error::SpaceMismatch`], or the provider's own failure.
+    /// forgotten, [`Error::ValueRejected`] when a text was rejected in its scope, [`Error::IdempotencyConflict`],
+    /// [`Error::SpaceMismatch`], or the provider's own failure.
     async fn insert(&self, batch: InsertBatch) -> Result<InsertReceipt>;
 
     /// The current version of a memory, or `None` when this scope has none of that id.
@@ -57,7 +61,7 @@ pub trait MemoryStore: fmt::Debug + Send + Sync {
     /// Changes a memory and keeps its former version as history.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::VersionConflict`], or the provider's own failure.
+    /// [`Error::NotFound`], [`Error::VersionConflict`], [`Error::ValueRejected`], or the provider's own failure.
     async fn update(&self, scope: &Scope, id: MemoryId, patch: MemoryPatch) -> Result<UpdateReceipt>;
 
     /// Every version of a memory, oldest first; empty when this scope has none of that id.
@@ -92,6 +96,11 @@ pub trait MemoryStore: fmt::Debug + Send + Sync {
 
     /// The memories without a vector; `None` where the store cannot tell which.
     fn backlog(&self) -> Option<&dyn VectorBacklog> {
+        None
+    }
+
+    /// The values that are not to be written again; `None` where none can be rejected.
+    fn rejections(&self) -> Option<&dyn Rejections> {
         None
     }
 
@@ -182,6 +191,8 @@ pub enum InsertStatus {
     /// It was left out: it came by import or consolidation, and its id or its text was forgotten in this scope; or it came
     /// by consolidation, and a memory it names as evidence was forgotten.
     RefusedForgotten,
+    /// It was left out: it came by import or consolidation, and its text was rejected in its scope.
+    RefusedRejected,
 }
 
 /// A change of a memory. What is `None` stays as it is; for fields that can be empty, `Some(None)` empties them.

@@ -117,7 +117,8 @@ macro_rules! store_suite {
             a_lexical_match_brings_its_neighbours, a_turn_knows_the_turn_before, pages_hold_every_memory_once, a_dry_run_changes_nothing,
             a_receipt_counts_what_went, a_vector_is_added_to_the_version_it_is_of, a_mark_tells_what_was_changed_since,
             bad_batches_are_refused, hostile_text_is_only_text, scopes_are_searched_as_one,
-            a_search_as_of_finds_what_was_known, a_search_as_of_brings_back_nothing_gone, what_was_true_is_a_filter
+            a_search_as_of_finds_what_was_known, a_search_as_of_brings_back_nothing_gone, what_was_true_is_a_filter,
+            a_rejected_value_is_refused, a_rejection_survives_expiry_and_pruning, a_rejection_is_the_scopes_own, a_rejection_can_be_lifted
         );
     };
 }

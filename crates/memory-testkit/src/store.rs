@@ -3,6 +3,7 @@
 mod forgetting;
 mod later;
 mod listing;
+mod rejections;
 mod scope;
 mod search;
 mod times;
@@ -22,6 +23,10 @@ pub use forgetting::{
 };
 pub use later::{a_mark_tells_what_was_changed_since, a_vector_is_added_to_the_version_it_is_of};
 pub use listing::{a_turn_knows_the_turn_before, pages_hold_every_memory_once};
+pub use rejections::{
+    a_rejected_value_is_refused, a_rejection_can_be_lifted, a_rejection_is_the_scopes_own,
+    a_rejection_survives_expiry_and_pruning,
+};
 pub use scope::{
     a_narrower_scope_sees_only_its_own, hostile_text_is_only_text, scopes_are_searched_as_one, tenant_from_identity,
 };

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use memory_core::{EmbeddedMemory, Embedding, Timestamp};
+use memory_core::{EmbeddedMemory, Embedding, Timestamp, ValueKeys};
 use pgvector::{HalfVector, Vector};
 use sqlx::Postgres;
 use sqlx::postgres::PgArguments;
@@ -40,6 +40,8 @@ pub(crate) struct Arrays {
     space: Vec<Option<i16>>,
     embedding: Vec<Option<Vector>>,
     embedding_half: Vec<Option<HalfVector>>,
+    reads: Vec<[u8; 32]>,
+    looks: Vec<[u8; 32]>,
 }
 
 /// A vector in the precision that it is kept in.
@@ -82,6 +84,9 @@ impl Arrays {
             arrays.length.push(length);
             arrays.embedding.push(embedding);
             arrays.embedding_half.push(half);
+            let keys = ValueKeys::of(&memory.scope, &memory.text);
+            arrays.reads.push(*keys.reads.as_bytes());
+            arrays.looks.push(*keys.looks.as_bytes());
         }
         arrays
     }
@@ -112,6 +117,8 @@ impl Arrays {
             .bind(self.space)
             .bind(self.embedding)
             .bind(self.embedding_half)
+            .bind(self.reads)
+            .bind(self.looks)
     }
 }
 
@@ -125,6 +132,7 @@ pub(crate) fn bind_one<'q>(
     let memory = &item.memory;
     let (words, length) = lexical::words(&memory.lexical_text());
     let (embedding, half) = stored(item.embedding.as_ref(), storage);
+    let keys = ValueKeys::of(&memory.scope, &memory.text);
     query
         .bind(memory.id.as_uuid())
         .bind(memory.scope.user())
@@ -149,6 +157,8 @@ pub(crate) fn bind_one<'q>(
         .bind(space)
         .bind(embedding)
         .bind(half)
+        .bind(*keys.reads.as_bytes())
+        .bind(*keys.looks.as_bytes())
 }
 
 /// Ids as an array's textual form, since an array of arrays of several lengths there is not.

@@ -12,6 +12,7 @@ pub(crate) const PROVIDER: &str = "alloydb";
 const ID_TAKEN: &str = "OM001";
 const FORGOTTEN: &str = "OM002";
 const KEY_CONFLICT: &str = "OM003";
+const REJECTED: &str = "OM004";
 
 /// A statement that failed.
 pub(crate) fn failed(operation: &'static str, error: sqlx::Error) -> Error {
@@ -31,6 +32,11 @@ pub(crate) fn failed(operation: &'static str, error: sqlx::Error) -> Error {
                 }
             }
             KEY_CONFLICT => return Error::IdempotencyConflict { key: source.detail().unwrap_or_default().to_owned() },
+            REJECTED => {
+                // Of an update there is one text.
+                let field = source.detail().map_or("text".to_owned(), |at| format!("memories[{at}].text"));
+                return Error::ValueRejected { field };
+            }
             // disk_full, and an index or a table that may not grow.
             "53100" => return Error::StorageFull { provider: PROVIDER, operation },
             // undefined_function, undefined_table, invalid_schema_name: of a schema that is older than this program.

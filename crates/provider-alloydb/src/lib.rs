@@ -53,6 +53,7 @@ mod losses;
 mod migrations;
 mod observe;
 mod provider;
+mod rejections;
 mod replicas;
 mod rows;
 mod scopes;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use memory_core::{
     Candidates, ChangeFeed, Cursor, EmbeddingSpace, Error, ForgetReceipt, ForgetRequest, InsertBatch, InsertReceipt,
-    ListRequest, Memory, MemoryId, MemoryPatch, MemoryStore, Page, Result, Scope, SearchRequest, StoreMark, StoreStats,
-    Timestamp, UpdateReceipt, VectorBacklog, WriteToken,
+    ListRequest, Memory, MemoryId, MemoryPatch, MemoryStore, Page, Rejections, Result, Scope, SearchRequest, StoreMark,
+    StoreStats, Timestamp, UpdateReceipt, ValueKeys, VectorBacklog, WriteToken,
 };
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
@@ -151,6 +151,10 @@ impl MemoryStore for AlloyDbMemoryProvider {
         Some(self)
     }
 
+    fn rejections(&self) -> Option<&dyn Rejections> {
+        Some(self)
+    }
+
     async fn mark(&self) -> Result<Option<StoreMark>> {
         self.read_mark().await.map(Some)
     }
@@ -210,7 +214,8 @@ impl AlloyDbMemoryProvider {
         let (embedding, half) = stored(patch.embedding.as_ref(), self.inner.config.storage);
         let (words, length) = lexical::words(&next.lexical_text());
         let statement =
-            in_scope!("update_memory", ", $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19");
+            in_scope!("update_memory", ", $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21");
+        let keys = patch.text.as_ref().map(|_| ValueKeys::of(&next.scope, &next.text));
         let query = || {
             self.scoped_at(statement, scope, next.recorded_at)
                 .bind(next.id.as_uuid())
@@ -227,6 +232,8 @@ impl AlloyDbMemoryProvider {
                 .bind(space)
                 .bind(embedding.clone())
                 .bind(half.clone())
+                .bind(keys.map(|keys| *keys.reads.as_bytes()))
+                .bind(keys.map(|keys| *keys.looks.as_bytes()))
         };
         // A second one would find the version that the first has made, and take it for somebody else's.
         let row = self.inner.statements.row(&self.inner.primary, Repeat::Harmful, query).await;

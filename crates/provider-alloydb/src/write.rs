@@ -23,15 +23,16 @@ use crate::store::token;
 pub(crate) const KEY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The parameters from $5 on are the memories, in the order of [`Arrays`].
-const INSERT_MANY: &str = "SELECT * FROM orchestra.insert_memories($1, $2, $3, $4, $28, $5, $6, $7, $8, $9, $10, $11, \
-                           $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)";
+const INSERT_MANY: &str = "SELECT * FROM orchestra.insert_memories($1, $2, $3, $4, $30, $5, $6, $7, $8, $9, $10, $11, \
+                           $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, \
+                           $29)";
 macro_rules! insert {
     ($function:literal) => {
         concat!(
             "SELECT orchestra.",
             $function,
             "($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, \
-             $24, $25, $26, $27)"
+             $24, $25, $26, $27, $28, $29)"
         )
     };
 }
@@ -164,6 +165,7 @@ fn read_receipt(row: &PgRow, instance: &str) -> sqlx::Result<InsertReceipt> {
             0 => InsertStatus::Created,
             1 => InsertStatus::Unchanged,
             2 => InsertStatus::RefusedForgotten,
+            5 => InsertStatus::RefusedRejected,
             other => {
                 let source = format!("there is no status {other}").into();
                 return Err(sqlx::Error::ColumnDecode { index: "statuses".into(), source });

@@ -37,6 +37,7 @@ mod former;
 mod lock;
 mod partition;
 mod provider;
+mod rejections;
 mod rows;
 mod schema;
 mod search;

@@ -22,7 +22,7 @@ static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 /// "OMEM"; the first migration writes it.
 const APPLICATION_ID: u32 = 0x4F4D_454D;
 /// The number of the newest migration, which the migrations keep in `user_version`.
-const SCHEMA_VERSION: u32 = 6;
+const SCHEMA_VERSION: u32 = 7;
 /// Files up to this size are checked whole when they are opened, which takes some tens of milliseconds. Damage in larger
 /// ones shows when it is read.
 const CHECKED_WHOLE_BYTES: u64 = 32 << 20;

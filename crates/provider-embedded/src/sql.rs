@@ -38,12 +38,42 @@ pub(crate) const TURN_BEFORE: &str = concat!(
 );
 pub(crate) const USERS_OF_TENANT: &str = "SELECT DISTINCT user FROM memory WHERE tenant = ?";
 
-/// Who holds an id (tenant, user, agent, session, text), which tenant forgot it, and whether a text was forgotten here.
-pub(crate) const CHECK_NEW: &str = "\
-    SELECT m.tenant, m.user, m.agent, m.session, m.text, t.tenant, \
+/// Whether a value of these keys was rejected.
+macro_rules! is_rejected {
+    ($tenant:literal, $reads:literal, $looks:literal) => {
+        concat!(
+            "(EXISTS (SELECT 1 FROM rejection WHERE tenant = ",
+            $tenant,
+            " AND key IN (",
+            $reads,
+            ", ",
+            $looks,
+            ")) OR EXISTS (SELECT 1 FROM rejection WHERE tenant = ",
+            $tenant,
+            " AND looks IN (",
+            $reads,
+            ", ",
+            $looks,
+            ")))"
+        )
+    };
+}
+pub(crate) const IS_REJECTED: &str = concat!("SELECT ", is_rejected!("?1", "?2", "?3"));
+pub(crate) const REJECT: &str = "\
+    INSERT OR IGNORE INTO rejection (tenant, user, agent, key, looks, rejected_at, rejected_by) VALUES (?, ?, ?, ?, ?, ?, ?)";
+pub(crate) const LIFT: &str = "DELETE FROM rejection WHERE tenant = ? AND key = ?";
+pub(crate) const SELECT_REJECTIONS: &str =
+    "SELECT sequence, user, agent, key, looks, rejected_at, rejected_by FROM rejection";
+
+/// Who holds an id (tenant, user, agent, session, text), which tenant forgot it, whether a text was forgotten here, and whether
+/// it was rejected.
+pub(crate) const CHECK_NEW: &str = concat!(
+    "SELECT m.tenant, m.user, m.agent, m.session, m.text, t.tenant, \
         EXISTS (SELECT 1 FROM forgotten_text f WHERE f.content_hash = ?2 AND f.tenant = ?3 \
-            AND f.user IS ?4 AND f.agent IS ?5 AND f.session IS ?6) \
-    FROM (SELECT 1) LEFT JOIN memory m ON m.id = ?1 LEFT JOIN tombstone t ON t.id = ?1";
+            AND f.user IS ?4 AND f.agent IS ?5 AND f.session IS ?6), ",
+    is_rejected!("?3", "?7", "?8"),
+    " FROM (SELECT 1) LEFT JOIN memory m ON m.id = ?1 LEFT JOIN tombstone t ON t.id = ?1"
+);
 pub(crate) const INSERT_MEMORY: &str = concat!(
     "INSERT INTO memory (",
     memory_columns!(),

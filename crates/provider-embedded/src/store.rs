@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use memory_core::store::validate_batch;
 use memory_core::{
     Candidates, ChangeFeed, Cursor, Error, ForgetReceipt, ForgetRequest, InsertBatch, InsertReceipt, ListRequest,
-    Memory, MemoryId, MemoryPatch, MemoryStore, Page, Result, Scope, SearchRequest, StoreMark, StoreStats,
+    Memory, MemoryId, MemoryPatch, MemoryStore, Page, Rejections, Result, Scope, SearchRequest, StoreMark, StoreStats,
     UpdateReceipt, VectorBacklog,
 };
 use sqlx::sqlite::SqliteConnection;
@@ -146,6 +146,10 @@ impl MemoryStore for EmbeddedProvider {
     }
 
     fn backlog(&self) -> Option<&dyn VectorBacklog> {
+        Some(self)
+    }
+
+    fn rejections(&self) -> Option<&dyn Rejections> {
         Some(self)
     }
 

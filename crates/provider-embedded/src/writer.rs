@@ -7,6 +7,7 @@
 mod answers;
 mod follow;
 mod memories;
+mod rejections;
 mod sessions;
 
 use std::collections::HashMap;
@@ -15,8 +16,8 @@ use std::time::Duration;
 
 use memory_core::{
     AppendReceipt, AppendRequest, CacheEntryId, Embedding, EmbeddingSpace, Error, ForgetReceipt, ForgetRequest,
-    InsertBatch, InsertReceipt, InvalidateRequest, Memory, MemoryId, MemoryPatch, NewCacheEntry, Result, Scope,
-    Timestamp, Unembedded, UpdateReceipt, WriteToken,
+    InsertBatch, InsertReceipt, InvalidateRequest, Memory, MemoryId, MemoryPatch, NewCacheEntry, Rejection, Result,
+    Scope, Timestamp, Unembedded, UpdateReceipt, ValueKey, WriteToken,
 };
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
@@ -60,6 +61,9 @@ pub(crate) enum Task {
     ClearSession(Scope),
     /// End every session within a scope.
     ForgetSessions(Scope),
+    Reject(Vec<Rejection>),
+    /// Take a rejection of a tenant back.
+    Lift(Scope, ValueKey),
     /// Take expired memories and ended sessions out of the file.
     RemoveExpired,
     /// Write what is queued, put the log into the file, and end.
@@ -102,7 +106,9 @@ impl Task {
             | Self::Follow(_)
             | Self::Append(_)
             | Self::ClearSession(_)
-            | Self::ForgetSessions(_) => false,
+            | Self::ForgetSessions(_)
+            | Self::Reject(_)
+            | Self::Lift(..) => false,
             Self::Prolong(_) | Self::RemoveExpired | Self::Close => false,
         }
     }
@@ -121,6 +127,8 @@ pub(crate) enum Answer {
     Followed(u64),
     Appended(AppendReceipt),
     Cleared(u64),
+    Rejected(u64),
+    Lifted(bool),
     RemovedExpired(u64),
     Closed,
 }
@@ -428,6 +436,8 @@ impl Transaction<'_> {
             Task::Append(request) => self.append(request).await.map(Answer::Appended),
             Task::ClearSession(scope) => self.clear_session(scope).await.map(Answer::Cleared),
             Task::ForgetSessions(scope) => self.forget_sessions(scope).await.map(Answer::Cleared),
+            Task::Reject(rejections) => self.reject(rejections).await.map(Answer::Rejected),
+            Task::Lift(tenant, key) => self.lift(tenant, key).await.map(Answer::Lifted),
             Task::RemoveExpired => {
                 let removed = self.remove_expired().await? + self.remove_ended_sessions().await?;
                 Ok(Answer::RemovedExpired(removed))

@@ -219,7 +219,7 @@ impl TieredMemoryManager {
             Step::Merge { successor, sources, .. } => self.swap(successor, sources, report).await?,
             Step::Promote { successor, source, .. } => {
                 if self.stands(source).await? {
-                    self.write(successor, report).await?.map_or(StepOutcome::RefusedForgotten, |_| StepOutcome::Done)
+                    self.write(successor, report).await?.err().unwrap_or(StepOutcome::Done)
                 } else {
                     StepOutcome::Overtaken
                 }
@@ -241,7 +241,10 @@ impl TieredMemoryManager {
                 return Ok(StepOutcome::Overtaken);
             }
         }
-        let Some(embedding) = self.write(successor, report).await? else { return Ok(StepOutcome::RefusedForgotten) };
+        let embedding = match self.write(successor, report).await? {
+            Ok(embedding) => embedding,
+            Err(refused) => return Ok(refused),
+        };
         // It may be there from an earlier run, and have been closed or corrected since.
         let there = self.medium_term_provider.get(&successor.scope, successor.id()).await?;
         if !there.is_some_and(|there| there.version == 1 && there.text == successor.text) {
@@ -261,8 +264,12 @@ impl TieredMemoryManager {
         self.close_all(&others, successor.id(), report).await
     }
 
-    /// Writes a successor and gives its vector; `None` when the store refuses to bring back what was forgotten.
-    async fn write(&self, successor: &Derived, report: &mut ConsolidateReport) -> Result<Option<Embedding>> {
+    /// Writes a successor and gives its vector, or why the store refuses to bring back what it says.
+    async fn write(
+        &self,
+        successor: &Derived,
+        report: &mut ConsolidateReport,
+    ) -> Result<Result<Embedding, StepOutcome>> {
         let mut made = self.embedder.embed(&[&successor.text], Purpose::Document).await?;
         let embedding = made.pop().ok_or_else(|| Error::Embedder {
             model: self.embedder.space().model.clone(),
@@ -274,12 +281,15 @@ impl TieredMemoryManager {
         let batch = InsertBatch { memories: vec![item], idempotency: Some(successor.idempotency()) };
         let receipt = match self.medium_term_provider.insert(batch).await {
             Ok(receipt) => receipt,
-            Err(Error::Forgotten(_)) => return Ok(None),
+            Err(Error::Forgotten(_)) => return Ok(Err(StepOutcome::RefusedForgotten)),
             Err(error) => return Err(error),
         };
         report.token = Some(receipt.token);
-        let refused = receipt.items.iter().any(|item| item.status == InsertStatus::RefusedForgotten);
-        Ok((!refused).then_some(embedding))
+        Ok(match receipt.items.first().map(|item| item.status) {
+            Some(InsertStatus::RefusedForgotten) => Err(StepOutcome::RefusedForgotten),
+            Some(InsertStatus::RefusedRejected) => Err(StepOutcome::RefusedRejected),
+            Some(InsertStatus::Created | InsertStatus::Unchanged) | None => Ok(embedding),
+        })
     }
 
     /// Whether a search finds the successor.

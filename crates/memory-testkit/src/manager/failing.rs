@@ -158,6 +158,10 @@ impl MemoryStore for FailingStore {
         self.inner.backlog()
     }
 
+    fn rejections(&self) -> Option<&dyn memory_core::Rejections> {
+        self.inner.rejections()
+    }
+
     async fn mark(&self) -> Result<Option<StoreMark>> {
         self.outage.check("mark")?;
         self.inner.mark().await

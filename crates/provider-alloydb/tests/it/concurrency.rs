@@ -215,7 +215,7 @@ async fn what_is_derived_never_outlives_its_source() {
                 before += 1;
             }
             InsertStatus::RefusedForgotten => after += 1,
-            InsertStatus::Unchanged => panic!("it is new"),
+            InsertStatus::Unchanged | InsertStatus::RefusedRejected => panic!("it is new"),
         }
         assert_eq!(store.get(&scope, derived.id).await.unwrap(), None);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use memory_core::{
     EmbeddedMemory, Embedding, Error, ForgetReceipt, ForgetRequest, InsertBatch, InsertReceipt, InsertStatus,
-    InsertedItem, Memory, MemoryId, MemoryPatch, Result, Scope, Selection, UpdateReceipt, Writer,
+    InsertedItem, Memory, MemoryId, MemoryPatch, Result, Scope, Selection, UpdateReceipt, ValueKeys, Writer,
 };
 use sqlx::Sqlite;
 use sqlx::query::Query;
@@ -26,8 +26,8 @@ impl Transaction<'_> {
         }
         let mut items = Vec::with_capacity(batch.memories.len());
         let mut is_first = true;
-        for EmbeddedMemory { memory, embedding } in &batch.memories {
-            let status = self.status_of_new(memory).await?;
+        for (at, EmbeddedMemory { memory, embedding }) in batch.memories.iter().enumerate() {
+            let status = self.status_of_new(memory).await.map_err(|error| error.within(&format!("memories[{at}]")))?;
             if status == InsertStatus::Created {
                 if std::mem::take(&mut is_first) {
                     self.progress.sequence += 1;
@@ -69,6 +69,7 @@ impl Transaction<'_> {
         let read = |error| backend("insert", error);
         let scope = &memory.scope;
         let hash = memory.content_hash();
+        let keys = ValueKeys::of(scope, &memory.text);
         let row = sqlx::query(sql::CHECK_NEW)
             .bind(memory.id.as_uuid())
             .bind(&hash.as_bytes()[..])
@@ -76,6 +77,8 @@ impl Transaction<'_> {
             .bind(scope.user())
             .bind(scope.agent())
             .bind(scope.session())
+            .bind(&keys.reads.as_bytes()[..])
+            .bind(&keys.looks.as_bytes()[..])
             .fetch_one(&mut *self.connection)
             .await
             .map_err(read)?;
@@ -93,6 +96,11 @@ impl Transaction<'_> {
             Some(_) if brings_back => return Ok(InsertStatus::RefusedForgotten),
             Some(_) => return Err(Error::Forgotten(memory.id)),
             None => {}
+        }
+        match get::<bool>(&row, 7).map_err(read)? {
+            true if brings_back => return Ok(InsertStatus::RefusedRejected),
+            true => return Err(Error::ValueRejected { field: "text".into() }),
+            false => {}
         }
         let text_was_forgotten = get::<bool>(&row, 6).map_err(read)?;
         let refused = brings_back && text_was_forgotten || self.was_derived_from_forgotten(memory).await?;
@@ -175,6 +183,9 @@ impl Transaction<'_> {
             return Err(Error::NotFound(id));
         }
         let mut next = patch.apply(&former, self.now)?;
+        if patch.text.is_some() && self.is_rejected(&next).await? {
+            return Err(Error::ValueRejected { field: "text".into() });
+        }
         next.valid_to = next.valid_to.map(whole_micros);
         next.expires_at = next.expires_at.map(whole_micros);
         let superseded = Memory { superseded_at: Some(self.now), ..Memory::clone(&former) };

@@ -93,6 +93,7 @@ async fn a_file_of_the_first_schema_is_brought_up_to_date() {
         DROP TABLE follower;
         DROP TABLE change;
         DROP INDEX memory_without_vector;
+        DROP TABLE rejection;
         ALTER TABLE memory DROP COLUMN changed;
         DELETE FROM _sqlx_migrations WHERE version > 1;
         PRAGMA user_version = 1";

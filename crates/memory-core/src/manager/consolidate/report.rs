@@ -89,6 +89,8 @@ pub enum StepOutcome {
     Overtaken,
     /// What it would write was forgotten, and stays forgotten.
     RefusedForgotten,
+    /// What it would write was rejected.
+    RefusedRejected,
     /// Its successor is written and cannot be read yet: the sources stay as they are, and the next run closes them.
     NotYetVisible,
 }
@@ -102,6 +104,7 @@ impl StepOutcome {
             Self::Done => "done",
             Self::Overtaken => "overtaken",
             Self::RefusedForgotten => "refused_forgotten",
+            Self::RefusedRejected => "refused_rejected",
             Self::NotYetVisible => "not_yet_visible",
         }
     }

@@ -10,6 +10,8 @@ mod runs;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use chrono::SubsecRound as _;
+
 use super::TieredMemoryManager;
 use crate::consolidation::{Derived, METADATA_KEY, Near, Plan, Record, Step, Window, accept, is_candidate, plan};
 use crate::{
@@ -345,6 +347,8 @@ impl TieredMemoryManager {
         at: Timestamp,
         report: &mut ConsolidateReport,
     ) -> Result<StepOutcome> {
+        // Stores keep microseconds, and the mark holds as long as it says the same as the end that they keep.
+        let at = at.trunc_subsecs(6);
         let patch = MemoryPatch {
             valid_to: Some(Some(at)),
             metadata: Some(Record::closed(source, successor, at)),

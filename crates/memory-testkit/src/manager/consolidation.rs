@@ -357,8 +357,10 @@ impl Home {
 
     fn over(store: Arc<dyn MemoryStore>, clock: TestClock) -> Self {
         let embedder = Arc::new(WordEmbedder::new());
+        // As of a machine, which is finer than what stores keep of it.
         let now = clock.clone();
-        let manager = TieredMemoryManager::builder(move || now.now(), make::id)
+        let now = move || now.now() + Duration::from_nanos(1);
+        let manager = TieredMemoryManager::builder(now, make::id)
             .medium_term_provider(store.clone())
             .embedder(embedder)
             .build()

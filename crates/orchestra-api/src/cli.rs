@@ -25,6 +25,7 @@ mod keys;
 mod list;
 mod mcp;
 mod recall;
+mod rejections;
 mod remember;
 mod screen;
 mod serve;
@@ -102,6 +103,7 @@ enum Command {
     List(list::Args),
     Update(update::Args),
     Forget(forget::Args),
+    Rejections(rejections::Args),
     History(history::Args),
     Import(import::Args),
     Export(export::Args),
@@ -184,6 +186,7 @@ async fn run(cli: Cli, screen: &Screen) -> Outcome {
                 Command::List(args) => list::run(args, client, screen).await,
                 Command::Update(args) => update::run(args, client, screen).await,
                 Command::Forget(args) => forget::run(args, client, screen).await,
+                Command::Rejections(args) => rejections::run(args, client, screen).await,
                 Command::History(args) => history::run(args, client, screen).await,
                 Command::Import(args) => import::run(args, session.tenant(), client, screen).await,
                 Command::Export(args) => export::run(args, client, screen).await,

@@ -173,6 +173,14 @@ impl Client {
         })
     }
 
+    /// Deletes `path_and_query`.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn delete(&self, path_and_query: &str) -> Result<Value, Problem> {
+        self.call(Method::DELETE, path_and_query, None, &[]).await
+    }
+
     /// Gets `path_and_query`.
     ///
     /// # Errors

@@ -147,6 +147,11 @@ impl From<Error> for Problem {
             Error::Forgotten(id) => {
                 Self::new(StatusCode::GONE, "forgotten", detail).with("id".into(), id.to_string(), "another id".into())
             }
+            Error::ValueRejected { field } => Self::new(StatusCode::CONFLICT, "value_rejected", detail).with(
+                field,
+                "a value that was rejected".into(),
+                "another value, or this one once the rejection is lifted".into(),
+            ),
             Error::IdempotencyConflict { key } => Self::new(StatusCode::CONFLICT, "idempotency_conflict", detail).with(
                 "Idempotency-Key".into(),
                 key,
@@ -303,6 +308,7 @@ mod tests {
             Error::VersionConflict { id, expected: 1, actual: 2 },
             Error::IdTaken(id),
             Error::Forgotten(id),
+            Error::ValueRejected { field: "memories[3].text".into() },
             Error::IdempotencyConflict { key: "k".into() },
             Error::NotYetVisible(WriteToken("9".into())),
             Error::Busy("a consolidation of this scope is under way"),
@@ -330,6 +336,7 @@ mod tests {
         412 version_conflict
         409 id_taken
         410 forgotten
+        409 value_rejected
         409 idempotency_conflict
         409 not_yet_visible Retry-After
         409 busy Retry-After

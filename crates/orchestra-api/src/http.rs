@@ -8,6 +8,7 @@
 //! | `GET /v1/memories/{id}/history` | its versions |
 //! | `POST /v1/memories/search` | recalls |
 //! | `POST /v1/memories/forget` | forgets many |
+//! | `GET /v1/rejections`, `DELETE /v1/rejections/{id}` | the values that are not written again; takes one back |
 //! | `POST`, `GET`, `DELETE /v1/sessions/{id}/messages` | the turns of a conversation |
 //! | `POST`, `GET`, `DELETE /v1/sessions/{id}/working` | the messages of a conversation that goes on |
 //! | `POST /v1/sessions/{id}/working/promote` | keeps them for good |
@@ -35,6 +36,7 @@ mod json;
 mod memories;
 mod operations;
 mod params;
+mod rejections;
 mod request;
 mod search;
 mod sessions;
@@ -114,6 +116,8 @@ fn table() -> Vec<Route> {
         Route::new(Method::PATCH, "/v1/memories/{id}", WRITE, "memories.update", memories::update),
         Route::new(Method::DELETE, "/v1/memories/{id}", WRITE, "memories.delete", memories::delete),
         Route::new(Method::GET, "/v1/memories/{id}/history", READ, "memories.history", memories::history),
+        Route::new(Method::GET, "/v1/rejections", READ, "rejections.list", rejections::list),
+        Route::new(Method::DELETE, "/v1/rejections/{id}", WRITE, "rejections.lift", rejections::lift),
         Route::new(Method::POST, "/v1/sessions/{id}/messages", WRITE, "messages.add", sessions::add),
         Route::new(Method::GET, "/v1/sessions/{id}/messages", READ, "messages.list", sessions::list),
         Route::new(Method::DELETE, "/v1/sessions/{id}/messages", WRITE, "messages.delete", sessions::delete),

@@ -116,6 +116,8 @@ pub enum Skip {
     Invalid,
     /// It was imported before and changed since; the change stands.
     ChangedSince,
+    /// What it says was rejected in its scope.
+    Rejected,
 }
 
 impl Skip {
@@ -128,6 +130,7 @@ impl Skip {
             Self::Repeated => "repeated",
             Self::Invalid => "invalid",
             Self::ChangedSince => "changed_since",
+            Self::Rejected => "rejected",
         }
     }
 
@@ -140,6 +143,7 @@ impl Skip {
             Self::Repeated => "repeated in the file",
             Self::Invalid => "invalid",
             Self::ChangedSince => "changed since an earlier import",
+            Self::Rejected => "rejected",
         }
     }
 }

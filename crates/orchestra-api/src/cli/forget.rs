@@ -18,6 +18,7 @@ use crate::client::Client;
 Examples:
   orchestra forget 0190f3c2-7b1e-7c3a-9f00-3d5e8a1b2c4d --user maya
   orchestra forget --filter '{\"metadata.topic\": \"health\"}' --user maya --dry-run
+  orchestra forget --filter '{\"text\": \"Maya has a sister\"}' --user maya --reject --yes
   orchestra forget --all --session maya-2025-09-17 --yes")]
 #[command(group = clap::ArgGroup::new("selection").required(true))]
 pub struct Args {
@@ -30,6 +31,9 @@ pub struct Args {
     /// The memories of the scope that match this JSON object.
     #[arg(long, value_name = "JSON", value_parser = arguments::object, group = "selection")]
     filter: Option<Value>,
+    /// Also reject what they say: no write of this user and agent brings it back, in whichever spelling and session.
+    #[arg(long)]
+    reject: bool,
     /// Count only, change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -42,6 +46,9 @@ pub struct Args {
 
 pub async fn run(args: Args, client: &Client, screen: &Screen) -> Outcome {
     let mut body = json!({"scope": args.scope.body(), "dry_run": args.dry_run});
+    if args.reject {
+        body["reject"] = true.into();
+    }
     let selects_many = args.ids.is_empty();
     if !selects_many {
         body["ids"] = args.ids.into();
@@ -72,6 +79,12 @@ pub async fn run(args: Args, client: &Client, screen: &Screen) -> Outcome {
     let working = receipt["working_messages"].as_u64().unwrap_or_default();
     if working > 0 {
         line.push_str(&format!(", {} of sessions that went on", words::messages(working)));
+    }
+    if let Some(values) = receipt["rejected"].as_u64() {
+        line.push_str(&format!(
+            ", {} rejected",
+            if values == 1 { "one value".into() } else { format!("{} values", words::count(values)) }
+        ));
     }
     screen.line(&line)?;
     if receipt["degraded"].as_array().is_some_and(|lacks| lacks.contains(&"working_memory_pending".into())) {

@@ -256,13 +256,19 @@ fn progress_bar(total: u64) -> ProgressBar {
     ProgressBar::new(total).with_style(style)
 }
 
+/// What only the store could tell to be left out.
+fn late_skips(sent: &Sent) -> impl Iterator<Item = (Skip, u64)> {
+    let counts = [(Skip::ChangedSince, sent.changed_since), (Skip::Rejected, sent.rejected)];
+    counts.into_iter().filter(|(_, number)| *number > 0)
+}
+
 fn summary(files: &[Checked], sent: &[Sent], dry_run: bool) -> Value {
     let file = |(at, file): (usize, &Checked)| {
         let outcome = sent.get(at).copied().unwrap_or_default();
         let mut skipped: serde_json::Map<String, Value> =
             file.survey.skipped.iter().map(|(skip, number)| (skip.name().to_owned(), (*number).into())).collect();
-        if outcome.changed_since > 0 {
-            skipped.insert(Skip::ChangedSince.name().to_owned(), outcome.changed_since.into());
+        for (skip, number) in late_skips(&outcome) {
+            skipped.insert(skip.name().to_owned(), number.into());
         }
         json!({
             "file": file.source.name(), "format": file.format.name(), "read": file.survey.memories, "created": outcome.created,
@@ -296,9 +302,8 @@ fn print(files: &[Checked], sent: &[Sent], dry_run: bool, screen: &Screen) -> Ou
             .iter()
             .map(|(skip, number)| format!("{} {}", words::count(*number), skip.reason()))
             .collect();
-        if outcome.changed_since > 0 {
-            skipped.push(format!("{} {}", words::count(outcome.changed_since), Skip::ChangedSince.reason()));
-        }
+        let late = late_skips(&outcome);
+        skipped.extend(late.map(|(skip, number)| format!("{} {}", words::count(number), skip.reason())));
         row.push(if skipped.is_empty() { "none".into() } else { skipped.join(", ") });
         row
     });

@@ -343,18 +343,44 @@ pub async fn delete(
 ) -> Result<Forgotten, Problem> {
     let id: MemoryId = id.parse()?;
     let scope = params.scope(&identity.tenant, &["user", "agent", "session"])?;
-    let dry_run = params.flag("dry_run")?;
+    let (dry_run, reject) = (params.flag("dry_run")?, params.flag("reject")?);
     params.finish()?;
     let request = ForgetRequest { scope, selection: Selection::Ids(vec![id]), dry_run };
-    Ok(forgotten(state.manager().forget(&request).await?))
+    forget_selected(&state, &identity, &request, reject).await
 }
 
 /// A receipt, told to the caller and to the audit log.
-pub type Forgotten = (Extension<Touched>, Json<ForgetReceipt>);
+pub type Forgotten = (Extension<Touched>, Json<ForgottenView>);
+
+/// What was forgotten, and where that was asked for, how many values were rejected.
+#[derive(Serialize)]
+pub struct ForgottenView {
+    #[serde(flatten)]
+    receipt: ForgetReceipt,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rejected: Option<u64>,
+}
 
 /// The answer of a deletion.
 pub fn forgotten(receipt: ForgetReceipt) -> Forgotten {
-    (Extension(Touched::from(&receipt)), Json(receipt))
+    (Extension(Touched::from(&receipt)), Json(ForgottenView { receipt, rejected: None }))
+}
+
+/// Forgets, and rejects what is forgotten where that is asked for.
+async fn forget_selected(
+    state: &AppState,
+    identity: &Identity,
+    request: &ForgetRequest,
+    reject: bool,
+) -> Result<Forgotten, Problem> {
+    if !reject {
+        return Ok(forgotten(state.manager().forget(request).await?));
+    }
+    // As the audit log names them.
+    let rejected_by = identity.key.as_deref().unwrap_or(&identity.name);
+    let receipt = state.manager().forget_and_reject(request, rejected_by).await?;
+    let (touched, Json(view)) = forgotten(receipt.forgotten);
+    Ok((touched, Json(ForgottenView { rejected: Some(receipt.rejected), ..view })))
 }
 
 /// What to forget: exactly one of `ids`, `filter` and `all`.
@@ -368,11 +394,14 @@ struct ForgetBody {
     all: Option<bool>,
     #[serde(default)]
     dry_run: bool,
+    #[serde(default)]
+    reject: bool,
 }
 
-/// `POST /v1/memories/forget`: forgets the selected memories of a scope for good. All of them needs the scope `admin`.
+/// `POST /v1/memories/forget`: forgets the selected memories of a scope for good. All of them needs the scope `admin`. With
+/// `reject` what they say is not written again.
 pub async fn forget(State(state): State<AppState>, identity: Identity, body: JsonBody) -> Result<Forgotten, Problem> {
-    let ForgetBody { scope, ids, filter, all, dry_run } = body.parse()?;
+    let ForgetBody { scope, ids, filter, all, dry_run, reject } = body.parse()?;
     let scope = scope.0.within(&identity.tenant)?;
     let selection = match (ids, filter, all) {
         (Some(ids), None, None) => {
@@ -398,5 +427,5 @@ pub async fn forget(State(state): State<AppState>, identity: Identity, body: Jso
             return Err(Problem::bad_argument("invalid", "body", "several selections", "only one of ids, filter, all"));
         }
     };
-    Ok(forgotten(state.manager().forget(&ForgetRequest { scope, selection, dry_run }).await?))
+    forget_selected(&state, &identity, &ForgetRequest { scope, selection, dry_run }, reject).await
 }

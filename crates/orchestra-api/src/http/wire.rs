@@ -326,14 +326,21 @@ pub struct MemoryView<'a> {
     embedding: Option<EmbeddingView<'a>>,
 }
 
+/// Whose something is, as answers show it.
 #[derive(Debug, Serialize)]
-struct ScopeView<'a> {
+pub struct ScopeView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<&'a str>,
+}
+
+impl<'a> From<&'a Scope> for ScopeView<'a> {
+    fn from(scope: &'a Scope) -> Self {
+        Self { user: scope.user(), agent: scope.agent(), session: scope.session() }
+    }
 }
 
 /// The model is written as its whole space, so that a vector that comes back is never taken for another revision's.
@@ -345,11 +352,10 @@ struct EmbeddingView<'a> {
 
 impl<'a> From<&'a Memory> for MemoryView<'a> {
     fn from(memory: &'a Memory) -> Self {
-        let scope = &memory.scope;
         Self {
             id: memory.id,
             version: memory.version,
-            scope: ScopeView { user: scope.user(), agent: scope.agent(), session: scope.session() },
+            scope: ScopeView::from(&memory.scope),
             kind: memory.kind,
             tier: memory.kind.tier(),
             text: &memory.text,
@@ -398,7 +404,7 @@ impl<'a> From<&'a InsertReceipt> for BatchView<'a> {
 /// caller sent one memory.
 #[must_use]
 pub fn renamed(mut error: Error, from: &str, to: &str) -> Error {
-    if let Error::Invalid { field, .. } | Error::TooLarge { field, .. } = &mut error
+    if let Error::Invalid { field, .. } | Error::TooLarge { field, .. } | Error::ValueRejected { field } = &mut error
         && let Some(rest) = field.strip_prefix(from)
     {
         *field = format!("{to}{rest}");

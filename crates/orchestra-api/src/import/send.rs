@@ -76,6 +76,8 @@ pub struct Sent {
     pub refused_forgotten: u64,
     /// They were there with another text: somebody corrected them since.
     pub changed_since: u64,
+    /// What they say was rejected.
+    pub rejected: u64,
     /// Whether the sending was stopped before the end.
     pub stopped: bool,
 }
@@ -84,7 +86,7 @@ impl Sent {
     /// How many memories were dealt with.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.created + self.unchanged + self.refused_forgotten + self.changed_since
+        self.created + self.unchanged + self.refused_forgotten + self.changed_since + self.rejected
     }
 
     fn add(&mut self, other: Self) {
@@ -92,6 +94,7 @@ impl Sent {
         self.unchanged += other.unchanged;
         self.refused_forgotten += other.refused_forgotten;
         self.changed_since += other.changed_since;
+        self.rejected += other.rejected;
     }
 }
 
@@ -217,6 +220,7 @@ fn count(answer: &Value, sent: &mut Sent) {
         match item["status"].as_str() {
             Some("unchanged") => sent.unchanged += 1,
             Some("refused_forgotten") => sent.refused_forgotten += 1,
+            Some("refused_rejected") => sent.rejected += 1,
             _ => sent.created += 1,
         }
     }

@@ -10,7 +10,7 @@ fn help(command: &[&str]) -> String {
 
 #[test]
 fn every_command_teaches_itself() {
-    let commands: [&[&str]; 45] = [
+    let commands: [&[&str]; 48] = [
         &[],
         &["serve"],
         &["remember"],
@@ -20,6 +20,9 @@ fn every_command_teaches_itself() {
         &["list"],
         &["update"],
         &["forget"],
+        &["rejections"],
+        &["rejections", "list"],
+        &["rejections", "lift"],
         &["history"],
         &["import"],
         &["export"],

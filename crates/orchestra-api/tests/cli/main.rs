@@ -15,6 +15,7 @@ mod formats;
 mod help;
 mod import;
 mod index;
+mod rejections;
 mod server;
 mod session;
 mod support;

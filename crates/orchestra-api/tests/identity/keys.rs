@@ -176,3 +176,21 @@ async fn a_first_key_closes_a_server_that_asked_for_none() {
     api.until("", 401).await;
     assert_eq!(api.get(&key, "/v1/identity").await.ok(200)["tenant"], "acme");
 }
+
+#[tokio::test]
+async fn lifting_a_rejection_takes_an_administrator() {
+    let (api, [writer, admin]) = Api::new([("acme", "read,write"), ("acme", "admin")]).await;
+    let body = json!({"text": "Ann has a sister"});
+    let id = api.post(&writer, "/v1/memories", body.clone()).await.ok(201)["id"].clone();
+    let forget = json!({"ids": [id], "reject": true});
+    assert_eq!(api.post(&writer, "/v1/memories/forget", forget).await.ok(200)["rejected"], 1);
+    let rejection = api.get(&writer, "/v1/rejections").await.ok(200)["rejections"][0].clone();
+    assert_eq!(rejection["rejected_by"], prefix(&writer), "as the audit log names the key");
+    let path = format!("/v1/rejections/{}", rejection["key"].as_str().unwrap());
+    assert_eq!(api.call(&writer, Method::DELETE, &path, Value::Null).await.problem(), (403, "access_denied"));
+    assert_eq!(api.post(&writer, "/v1/memories", body.clone()).await.problem(), (409, "value_rejected"));
+    // The route needs `write` like every other that changes something.
+    assert_eq!(api.call(&admin, Method::DELETE, &path, Value::Null).await.problem(), (403, "access_denied"));
+    let (other, [both]) = Api::new([("acme", "write,admin")]).await;
+    assert_eq!(other.call(&both, Method::DELETE, &path, Value::Null).await.ok(200)["lifted"], false);
+}

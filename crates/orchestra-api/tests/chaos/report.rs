@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::campaign::Campaign;
-use crate::model::{Kind, Violation};
+use crate::model::{Kind, Sighting, Violation};
 use crate::stats::Counted;
 
 /// As many violations are shown in the table.
@@ -27,7 +27,7 @@ pub struct Report {
     /// Hits on outdated answers that nobody had promised to be gone yet.
     pub late_answers: usize,
     /// Such answers at the end: filed after the change by a request that nobody waited for.
-    pub answers_left: usize,
+    pub answers_left: Vec<Sighting>,
     pub found: BTreeMap<Kind, usize>,
     pub violations: Vec<Violation>,
 }
@@ -48,7 +48,7 @@ impl Report {
             memories: names.len(),
             forgotten: names.iter().filter(|&&name| model.is_forgotten(name)).count(),
             late_answers: model.late_answers(),
-            answers_left: model.answers_left(),
+            answers_left: model.answers_left().to_vec(),
             found,
             violations: model.violations().to_vec(),
         }
@@ -69,7 +69,7 @@ impl fmt::Display for Report {
         writeln!(f, "\n{:<30}{:>9}", "memories written", self.memories)?;
         writeln!(f, "{:<30}{:>9}", "of these forgotten", self.forgotten)?;
         writeln!(f, "{:<30}{:>9}", "outdated answers, late", self.late_answers)?;
-        writeln!(f, "{:<30}{:>9}", "outdated answers, at the end", self.answers_left)?;
+        writeln!(f, "{:<30}{:>9}", "outdated answers, at the end", self.answers_left.len())?;
         writeln!(f, "{:<30}{:>8.1}s", "longest without a write", writes.longest)?;
         writeln!(f, "{:<30}{:>8.1}s", "longest without a read", reads.longest)?;
         writeln!(f, "\nviolations")?;
@@ -77,10 +77,10 @@ impl fmt::Display for Report {
             writeln!(f, "{:<30}{count:>9}", kind.to_string())?;
         }
         for violation in self.violations.iter().take(SHOWN) {
-            writeln!(f, "\n{}: {}", violation.kind, violation.what)?;
-            for line in &violation.trail {
-                writeln!(f, "    {line}")?;
-            }
+            write!(f, "\n{}: {}", violation.kind, violation.sighting)?;
+        }
+        for sighting in self.answers_left.iter().take(SHOWN) {
+            write!(f, "\nno violation, but an outdated answer: {sighting}")?;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::random::Random;
 use crate::worker::{answers, reads};
 
 /// How long the cache and the replica may take to catch up.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(45);
 /// As many memories of a tenant are searched for, with all of them listed.
 const SEARCHED: usize = 60;
 

@@ -54,6 +54,9 @@ impl ServerProcess {
         ]);
         command.arg(&self.config).arg("--data").arg(&self.folder);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+        // Ctrl-C reaches the campaign alone, whose end then ends the server, also a stopped one.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let supervisor = self.supervisor.insert(command.spawn().unwrap());
         let mut pid = String::new();
         BufReader::new(supervisor.stdout.take().unwrap()).read_line(&mut pid).unwrap();

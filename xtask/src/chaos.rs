@@ -40,7 +40,9 @@ pub fn run(args: &Args) -> Result<()> {
         test.env(REQUIRE_VARIABLE, "redis,postgres");
     }
     // A report of before must not be taken for one of this campaign.
-    let file = root().join("target/chaos.json");
+    let target = root().join("target");
+    fs::create_dir_all(&target)?;
+    let file = target.join("chaos.json");
     if file.exists() {
         fs::remove_file(&file)?;
     }

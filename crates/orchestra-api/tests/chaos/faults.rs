@@ -73,7 +73,8 @@ impl Fault {
         };
         let way = random.one_of(ways).copied().unwrap_or(Way::Killed);
         let lasts = match way {
-            Way::Killed => random.between(Duration::from_millis(50), Duration::from_secs(3)),
+            // An embedder that is away is asked again for some seconds before it is done without.
+            Way::Killed if part != Part::Embedder => random.between(Duration::from_millis(50), Duration::from_secs(3)),
             _ => random.between(Duration::from_secs(1), Duration::from_secs(8)),
         };
         Self { part, way, lasts }

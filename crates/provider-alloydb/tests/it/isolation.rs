@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use memory_core::{
-    Error, Filter, ForgetRequest, ListRequest, Memory, MemoryId, MemoryPatch, MemoryStore, Metadata, Scope,
-    SearchRequest, Selection, Writer,
+    Error, Filter, ForgetRequest, ListRequest, Memory, MemoryId, MemoryPatch, MemoryStore, Metadata, Rejection,
+    Rejections as _, Scope, SearchRequest, Selection, ValueKeys, Writer,
 };
 use memory_testkit::make;
 use provider_alloydb::AlloyDbMemoryProvider;
@@ -20,7 +20,8 @@ use crate::support::{Home, everything, forget, is_full_campaign, key};
 const WITHOUT_TENANT: [&str; 4] = ["followers", "index_state", "spaces", "store"];
 const NOT_ALLOWED: &str = "42501";
 
-/// Something of a tenant in every table: turns of a session with vectors, a key, a former version, what was forgotten.
+/// Something of a tenant in every table: turns of a session with vectors, a key, a former version, what was forgotten, and
+/// what was rejected.
 async fn fill(store: &AlloyDbMemoryProvider, home: &Home, tenant: &str) -> Vec<MemoryId> {
     let scope = make::session(tenant, "ann", "monday");
     let now = memory_core::Clock::now(&home.clock);
@@ -32,6 +33,13 @@ async fn fill(store: &AlloyDbMemoryProvider, home: &Home, tenant: &str) -> Vec<M
     let patch = MemoryPatch { importance: Some(0.9), ..MemoryPatch::default() };
     store.update(&scope, turns[1].id, patch).await.expect("an answer");
     store.forget(&forget(&scope, Selection::Ids(vec![turns[3].id]))).await.expect("an answer");
+    let rejection = Rejection {
+        scope: scope.without_session(),
+        keys: ValueKeys::of(&scope, "a rejected secret"),
+        rejected_at: now,
+        rejected_by: "test".into(),
+    };
+    assert_eq!(store.reject(&[rejection]).await.expect("an answer"), 1);
     turns.iter().map(|turn| turn.id).collect()
 }
 

@@ -76,8 +76,9 @@ pub trait SemanticCache: fmt::Debug + Send + Sync {
 
 /// The identity of a cache entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
-pub struct CacheEntryId(pub Uuid);
+pub struct CacheEntryId(#[cfg_attr(feature = "schema", schemars(with = "String", extend("format" = "uuid")))] pub Uuid);
 
 impl fmt::Display for CacheEntryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -189,6 +190,7 @@ pub struct CachePolicy {
 
 /// What is checked beside the threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CacheMode {
     /// Nothing.
@@ -302,6 +304,7 @@ pub struct CacheHit {
 
 /// How an answer was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum HitKind {
     /// By the normalised prompt.
@@ -325,15 +328,26 @@ pub struct NearMiss {
 
 /// Why an entry was not served.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Refused {
     /// Its similarity is below the threshold.
+    #[cfg_attr(feature = "schema", schemars(with = "BelowThreshold"))]
     BelowThreshold {
         /// The threshold.
         threshold: f32,
     },
     /// The guard found a difference of meaning.
     Guard(Vec<GuardRefusal>),
+}
+
+/// The members of [`Refused::BelowThreshold`]: programs that make clients want every object to have a name.
+#[cfg(feature = "schema")]
+#[derive(schemars::JsonSchema)]
+#[expect(dead_code, reason = "for its schema")]
+struct BelowThreshold {
+    /// The threshold.
+    threshold: f32,
 }
 
 /// Which entries to remove. Always inside the scope.
@@ -362,6 +376,7 @@ pub enum InvalidateSelection {
 
 /// What a cache holds and how it did, since the process began for the counters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CacheStats {
     /// Entries that are not expired.
     pub entries: u64,

@@ -12,6 +12,7 @@ use crate::{Candidate, Error, MemoryId, Result, Timestamp, text};
 
 /// How the dense and the lexical arm are put together.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "strategy", rename_all = "snake_case")]
 pub enum FusionStrategy {
     /// A weighted sum of both scores, each min-max normalised over the candidates.
@@ -25,6 +26,7 @@ pub enum FusionStrategy {
 
 /// The parts of the weighted sum. Every part has a name, so that a report can say what it gave.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Weights {
     /// Weight of the dense score, `0.0..=1.0`; the lexical score has the rest.

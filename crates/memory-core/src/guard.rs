@@ -42,6 +42,7 @@ use self::tokens::{Prompt, Token};
 
 /// Why the guard refuses to treat two prompts as one question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum GuardCheck {
@@ -65,6 +66,7 @@ pub enum GuardCheck {
 
 /// One refusal with its evidence: what stood in the asked prompt, what in the cached one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct GuardRefusal {
     /// The check that refuses.
     pub check: GuardCheck,

@@ -19,8 +19,9 @@ pub const MAX_EVIDENCE: usize = 256;
 
 /// The identity of a memory: a `UUIDv7` unless the caller brought an id of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
-pub struct MemoryId(Uuid);
+pub struct MemoryId(#[cfg_attr(feature = "schema", schemars(with = "String", extend("format" = "uuid")))] Uuid);
 
 impl MemoryId {
     /// The id as a UUID.
@@ -54,6 +55,7 @@ impl FromStr for MemoryId {
 
 /// What kind of thing is remembered, which also says the tier it lives in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum MemoryKind {
     /// A turn of a conversation.
@@ -105,6 +107,7 @@ impl FromStr for MemoryKind {
 
 /// A tier of the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
     /// The conversation that goes on, and the semantic cache.
@@ -117,6 +120,7 @@ pub enum Tier {
 
 /// By whom and on which path a memory was written. The path assigns it; a payload cannot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Origin {
     /// Who wrote it.
     pub writer: Writer,
@@ -134,6 +138,7 @@ impl Origin {
 
 /// Who wrote a memory. The order is the order of trust, least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Writer {
     /// Brought in from a file or another system.

@@ -133,6 +133,7 @@ pub struct RecallReport {
 
 /// Something that an answer or a receipt lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Degradation {
     /// The embedder was away: only words were compared, or what was written has no vector yet and is found by its words
@@ -172,6 +173,7 @@ pub struct Recalled {
 
 /// Which part of the memory gave a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RecalledFrom {
     /// The working memory: a message of the conversation that goes on. Its id orders it and names nothing that could be got.
@@ -182,6 +184,7 @@ pub enum RecalledFrom {
 
 /// Where a fused score comes from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Explanation {
     /// Cosine similarity to the query.
     pub similarity: Option<f32>,

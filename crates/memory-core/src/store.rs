@@ -126,6 +126,7 @@ pub trait MemoryStore: fmt::Debug + Send + Sync {
 
 /// A position in the store's order of writes. Opaque to callers: they carry it from a write to a read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct WriteToken(pub String);
 
@@ -173,6 +174,7 @@ pub struct InsertReceipt {
 
 /// What became of one memory of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct InsertedItem {
     /// The memory's id.
     pub id: MemoryId,
@@ -182,6 +184,7 @@ pub struct InsertedItem {
 
 /// What became of one memory of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum InsertStatus {
     /// It is new.
@@ -283,6 +286,7 @@ pub enum Selection {
 
 /// What was forgotten.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ForgetReceipt {
     /// The memories that were selected and are gone, or would be in a dry run.
     pub forgotten: Vec<MemoryId>,
@@ -394,6 +398,7 @@ pub struct Candidate {
 
 /// What one arm of a search did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ArmReport {
     /// Which arm.
     pub arm: Arm,
@@ -412,6 +417,7 @@ pub struct ArmReport {
 
 /// How a vector index was searched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct IndexUse {
     /// Its kind: `ivfflat`, `hnsw` or `scann`.
     pub kind: String,
@@ -423,6 +429,7 @@ pub struct IndexUse {
 
 /// An arm of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Arm {
     /// By vector.
@@ -435,6 +442,7 @@ pub enum Arm {
 
 /// What a store holds of a scope.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StoreStats {
     /// Current memories.
     pub memories: u64,

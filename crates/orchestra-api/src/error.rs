@@ -3,6 +3,8 @@
 //! The caller gets what it can act on: a stable code, and for a bad argument the field, what was given and what is
 //! allowed. The log gets the whole chain of causes, once, and nothing that a memory says.
 
+pub mod codes;
+
 use std::error::Error as StdError;
 use std::sync::Arc;
 
@@ -245,6 +247,12 @@ pub fn with_request_id(mut response: Response, request_id: &str) -> Response {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut details = *self.0;
+        debug_assert!(
+            codes::find(details.code).is_some_and(|code| details.status == code.status),
+            "{} {} is not in error/codes.rs",
+            details.status.as_u16(),
+            details.code
+        );
         match details.causes.take() {
             Some(causes) => tracing::error!(code = details.code, causes, "request failed"),
             // Not the field: its name may be the caller's own word.

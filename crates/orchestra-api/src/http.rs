@@ -30,6 +30,7 @@ mod ask;
 mod browser;
 mod cache;
 mod consolidate;
+mod cursor;
 mod feedback;
 mod hints;
 mod json;

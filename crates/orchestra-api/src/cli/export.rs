@@ -70,19 +70,19 @@ async fn lines(
     failed: impl Fn(io::Error) -> Failure,
 ) -> Outcome<u64> {
     let mut written = 0;
-    let mut cursor: Option<u64> = None;
+    let mut cursor: Option<String> = None;
     loop {
         let query = scope
             .query("/v1/memories")
             .with("limit", Some(PAGE.to_string()))
             .with("filter", filter)
-            .with("cursor", cursor.map(|cursor| cursor.to_string()));
+            .with("cursor", cursor);
         let page = client.get(query.as_str()).await?;
         for memory in page["memories"].as_array().into_iter().flatten() {
             writeln!(out, "{}", orchestra::line(memory)).map_err(&failed)?;
             written += 1;
         }
-        cursor = page["next"].as_u64();
+        cursor = page["next"].as_str().map(str::to_owned);
         if cursor.is_none() {
             return Ok(written);
         }

@@ -26,9 +26,9 @@ pub struct Args {
     /// At most this many, 1 to 1000.
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
     limit: u64,
-    /// Go on where the page before ended: the number that it gave.
+    /// Go on where the page before ended: the cursor that it gave.
     #[arg(long, value_name = "CURSOR")]
-    cursor: Option<u64>,
+    cursor: Option<String>,
     /// Oldest first.
     #[arg(long)]
     oldest: bool,
@@ -43,7 +43,7 @@ pub async fn run(args: Args, client: &Client, screen: &Screen) -> Outcome {
         .with("kind", args.kind.map(MemoryKind::name))
         .with("filter", args.filter.map(|filter| filter.to_string()))
         .with("limit", Some(args.limit.to_string()))
-        .with("cursor", args.cursor.map(|cursor| cursor.to_string()))
+        .with("cursor", args.cursor)
         .with("order", Some(if args.oldest { "oldest" } else { "newest" }));
     let page = client.get(query.as_str()).await?;
     if screen.is_json() {
@@ -56,7 +56,7 @@ pub async fn run(args: Args, client: &Client, screen: &Screen) -> Outcome {
     }
     let (columns, rows) = table(memories, screen.is_terminal());
     screen.table(&columns, rows)?;
-    if let Some(next) = page["next"].as_u64() {
+    if let Some(next) = page["next"].as_str() {
         screen.note(
             &screen.dim(&format!("There are more: add --cursor {next}, or take them all with `orchestra export`.")),
         );

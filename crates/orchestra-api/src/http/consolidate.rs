@@ -5,9 +5,10 @@ use axum::Json;
 use axum::extract::State;
 use memory_core::consolidation::Step;
 use memory_core::manager::{ConsolidateReport, StepOutcome};
-use memory_core::{ConsolidateRequest, Cursor, Memory, MemoryId, WriteToken};
+use memory_core::{ConsolidateRequest, Memory, MemoryId, WriteToken};
 use serde::{Deserialize, Serialize};
 
+use super::cursor::List;
 use super::json::{Fields, JsonBody};
 use super::wire::{Limit, ScopeBody};
 use crate::error::Problem;
@@ -23,7 +24,7 @@ struct ConsolidateBody {
     #[serde(default)]
     dry_run: bool,
     limit: Option<Limit>,
-    cursor: Option<u64>,
+    cursor: Option<String>,
 }
 
 /// What a run did, or would do.
@@ -31,7 +32,7 @@ struct ConsolidateBody {
 pub struct ConsolidatedView {
     steps: Vec<StepView>,
     visited: u64,
-    next: Option<u64>,
+    next: Option<String>,
     dry_run: bool,
     token: Option<WriteToken>,
 }
@@ -74,11 +75,11 @@ impl StepView {
 }
 
 impl ConsolidatedView {
-    fn of(report: ConsolidateReport, dry_run: bool) -> Self {
+    fn of(report: ConsolidateReport, list: &List<'_>, dry_run: bool) -> Self {
         Self {
             steps: report.steps.iter().map(|done| StepView::of(&done.step, done.outcome)).collect(),
             visited: report.visited,
-            next: report.next.map(|cursor| cursor.0),
+            next: list.next(report.next),
             dry_run,
             token: report.token,
         }
@@ -94,7 +95,8 @@ pub async fn consolidate(
     let body: ConsolidateBody = body.parse()?;
     let mut request = ConsolidateRequest::new(body.scope.0.within(&identity.tenant)?);
     request.dry_run = body.dry_run;
-    request.cursor = body.cursor.map(Cursor);
+    let list = List { name: "consolidation", scope: &request.scope.clone(), newest_first: false };
+    request.cursor = list.position(body.cursor.as_deref())?;
     if let Some(Limit(limit)) = body.limit {
         request.limit = limit;
     }
@@ -102,5 +104,5 @@ pub async fn consolidate(
     let closed = report.steps.iter().flat_map(|done| done.step.closes().iter().map(|memory| memory.id.as_uuid()));
     let made = report.steps.iter().map(|done| done.step.result().0.as_uuid());
     let touched = Touched { ids: made.chain(closed).collect(), dry_run: request.dry_run };
-    Ok((Extension(touched), Json(ConsolidatedView::of(report, request.dry_run))))
+    Ok((Extension(touched), Json(ConsolidatedView::of(report, &list, request.dry_run))))
 }

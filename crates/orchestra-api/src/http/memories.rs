@@ -12,6 +12,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::cursor::List;
 use super::hints;
 use super::json::{self, Fields, JsonBody, Object};
 use super::params::{Params, PathParam};
@@ -170,7 +171,7 @@ pub struct PageView<'a> {
     /// The memories.
     pub memories: Vec<MemoryView<'a>>,
     /// The `cursor` of the next page; `null` on the last.
-    pub next: Option<u64>,
+    pub next: Option<String>,
 }
 
 /// `GET /v1/memories`: a page of memories, oldest first unless asked otherwise.
@@ -178,22 +179,21 @@ pub async fn list(State(state): State<AppState>, identity: Identity, mut params:
     let scope = params.scope(&identity.tenant, &["user", "agent", "session"])?;
     let kind = params.text("kind").map(|kind| kind.parse::<MemoryKind>()).transpose()?;
     let filter = and_kind(params.filter()?, kind);
-    let request = ListRequest {
-        scope,
-        filter,
-        limit: params.limit(100)?,
-        cursor: params.cursor()?,
-        newest_first: params.newest_first()?,
-        with_embeddings: params.flag("with_embeddings")?,
-    };
+    let limit = params.limit(100)?;
+    let cursor = params.text("cursor");
+    let newest_first = params.newest_first()?;
+    let with_embeddings = params.flag("with_embeddings")?;
     params.finish()?;
+    let list = List { name: "memories", scope: &scope.clone(), newest_first };
+    let cursor = list.position(cursor.as_deref())?;
+    let request = ListRequest { scope, filter, limit, cursor, newest_first, with_embeddings };
     let page = state.manager().list(&request).await?;
     let memories = page
         .memories
         .iter()
         .map(|(memory, embedding)| MemoryView::from(&**memory).with_embedding(embedding.as_ref()))
         .collect();
-    Ok(Json(PageView { memories, next: page.next.map(|cursor| cursor.0) }).into_response())
+    Ok(Json(PageView { memories, next: list.next(page.next) }).into_response())
 }
 
 /// The filter, narrowed to one kind.

@@ -6,7 +6,7 @@ use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use memory_core::recall::{MAX_LIMIT, check_limit};
-use memory_core::{Cursor, Error, Filter, Scope};
+use memory_core::{Error, Filter, Scope};
 use serde_json::Value;
 
 use super::{json, wire};
@@ -75,11 +75,6 @@ impl Params {
         let limit = self.parsed("limit", &format!("a whole number from 1 to {MAX_LIMIT}"))?.unwrap_or(default);
         check_limit(limit)?;
         Ok(limit)
-    }
-
-    /// Where the page before ended, if it is there.
-    pub fn cursor(&mut self) -> Result<Option<Cursor>, Problem> {
-        Ok(self.parsed("cursor", "the number that a page gave as next")?.map(Cursor))
     }
 
     /// Whether the newest come first.

@@ -7,6 +7,7 @@ use axum::{Extension, Json};
 use memory_core::{Draft, ForgetRequest, ListRequest, MemoryKind, RememberRequest, Selection, Writer};
 use serde::{Deserialize, Serialize};
 
+use super::cursor::List;
 use super::json::{Fields, JsonBody, Object};
 use super::memories::{Forgotten, and_kind, check_batch, check_quota, forgotten};
 use super::params::{Params, PathParam, session};
@@ -76,7 +77,7 @@ pub async fn add(
 #[derive(Serialize)]
 struct MessagesView<'a> {
     messages: Vec<MemoryView<'a>>,
-    next: Option<u64>,
+    next: Option<String>,
 }
 
 /// `GET /v1/sessions/{id}/messages`: a page of the session's turns, oldest first unless asked otherwise.
@@ -87,18 +88,17 @@ pub async fn list(
     mut params: Params,
 ) -> Result<Response, Problem> {
     let scope = session(params.scope(&identity.tenant, &["user", "agent"])?, id)?;
-    let request = ListRequest {
-        scope,
-        filter: and_kind(None, Some(MemoryKind::Message)),
-        limit: params.limit(100)?,
-        cursor: params.cursor()?,
-        newest_first: params.newest_first()?,
-        with_embeddings: false,
-    };
+    let limit = params.limit(100)?;
+    let cursor = params.text("cursor");
+    let newest_first = params.newest_first()?;
     params.finish()?;
+    let list = List { name: "messages", scope: &scope.clone(), newest_first };
+    let cursor = list.position(cursor.as_deref())?;
+    let filter = and_kind(None, Some(MemoryKind::Message));
+    let request = ListRequest { scope, filter, limit, cursor, newest_first, with_embeddings: false };
     let page = state.manager().list(&request).await?;
     let messages = page.memories.iter().map(|(memory, _)| MemoryView::from(&**memory)).collect();
-    Ok(Json(MessagesView { messages, next: page.next.map(|cursor| cursor.0) }).into_response())
+    Ok(Json(MessagesView { messages, next: list.next(page.next) }).into_response())
 }
 
 /// `DELETE /v1/sessions/{id}/messages`: forgets the session's turns for good.

@@ -95,7 +95,7 @@ fn counted(answer: &Value, member: &str, one: &str, many: &str) -> String {
 }
 
 fn paged(answer: &Value, heading: String) -> String {
-    match answer["next"].as_u64() {
+    match answer["next"].as_str() {
         None => heading,
         Some(next) => format!("{heading} There are more: cursor {next}."),
     }

@@ -201,7 +201,7 @@ fn list_memories() -> Tool {
             "kind": schema::kind(),
             "filter": schema::filter(),
             "limit": schema::limit(100),
-            "cursor": count("The next of the page before."),
+            "cursor": text("The next of the page before."),
             "order": {"type": "string", "enum": ["oldest", "newest"], "description": "Which come first. Default: oldest."},
         })),
         required: &[],
@@ -336,7 +336,7 @@ fn session_read() -> Tool {
             "session": text("The conversation's name."),
             "scope": session_scope(),
             "limit": schema::limit(100),
-            "cursor": count("The next of the page before."),
+            "cursor": text("The next of the page before."),
             "order": {"type": "string", "enum": ["oldest", "newest"], "description": "Which come first. Default: oldest."},
         })),
         required: &["session"],
@@ -443,7 +443,7 @@ fn page(of: &'static str) -> Value {
     let members = json!({
         "notice": schema::notice(),
         of: list(schema::memory(json!({}))),
-        "next": or_null(count("The cursor of the next page; null on the last.")),
+        "next": or_null(text("The cursor of the next page; null on the last.")),
     });
     object(members, &["notice", of, "next"])
 }

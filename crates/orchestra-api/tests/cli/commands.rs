@@ -199,8 +199,8 @@ fn pages_go_on_where_they_ended() {
     let orchestra = Orchestra::new();
     orchestra.ok(&["import", &fixture_path("conversation.json")]);
     let first = orchestra.json(&["list", "--oldest", "--limit", "3"]);
-    let next = first["next"].to_string();
-    let second = orchestra.json(&["list", "--oldest", "--limit", "3", "--cursor", &next]);
+    let next = first["next"].as_str().unwrap();
+    let second = orchestra.json(&["list", "--oldest", "--limit", "3", "--cursor", next]);
     let number = |page: &serde_json::Value| page["memories"].as_array().unwrap().len();
     assert_eq!((number(&first), number(&second)), (3, 2));
     assert!(second["next"].is_null());

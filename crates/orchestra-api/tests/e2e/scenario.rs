@@ -90,7 +90,7 @@ async fn pages_follow_one_another(client: &Client) {
     loop {
         let page = client.get(&path).await.ok(200);
         seen.extend(texts(&page, "memories").into_iter().map(str::to_owned));
-        let Some(next) = page["next"].as_u64() else { break };
+        let Some(next) = page["next"].as_str() else { break };
         path = format!("/v1/memories?user=letters&limit=2&cursor={next}");
     }
     assert_eq!(seen, ["a", "b", "c", "d", "e"]);

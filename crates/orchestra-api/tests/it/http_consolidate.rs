@@ -78,7 +78,7 @@ async fn the_tenant_and_the_numbers_are_not_the_callers() {
     let refused = api.post("/v1/consolidate", &json!({"scope": {"tenant": "other"}})).await;
     assert_eq!((refused.status, &refused.body["code"]), (400, &json!("tenant_from_identity")));
     for (field, body) in
-        [("limit", json!({"limit": 0})), ("speed", json!({"speed": 1})), ("cursor", json!({"cursor": -1}))]
+        [("limit", json!({"limit": 0})), ("speed", json!({"speed": 1})), ("cursor", json!({"cursor": "-1"}))]
     {
         let refused = api.post("/v1/consolidate", &body).await;
         assert_eq!((refused.status, &refused.body["field"]), (400, &json!(field)), "{refused:?}");

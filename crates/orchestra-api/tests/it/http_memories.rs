@@ -97,7 +97,7 @@ async fn pages_follow_one_another() {
     loop {
         let page = api.get(&uri).await.ok(200);
         seen.extend(texts(&page, "memories").into_iter().map(str::to_owned));
-        match page["next"].as_u64() {
+        match page["next"].as_str() {
             Some(next) => uri = format!("/v1/memories?limit=2&order=newest&cursor={next}"),
             None => break,
         }

@@ -32,7 +32,7 @@ async fn the_turns_of_a_session_come_back_in_their_order() {
         (&json!("2025-06-01T01:00:00Z"), &json!({"model": "m"}))
     );
     assert!(page["messages"][0]["valid_from"].is_string(), "a turn without a time is said now");
-    let uri = format!("/v1/sessions/monday%2F1/messages?cursor={}", page["next"]);
+    let uri = format!("/v1/sessions/monday%2F1/messages?user=ann&cursor={}", page["next"].as_str().unwrap());
     assert_eq!(texts(&api.get(&uri).await.ok(200), "messages"), ["The blue one"]);
     let newest = api.get("/v1/sessions/monday%2F1/messages?order=newest&limit=1").await.ok(200);
     assert_eq!(texts(&newest, "messages"), ["The blue one"]);

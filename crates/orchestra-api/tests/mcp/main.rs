@@ -6,6 +6,7 @@
 mod any_arguments;
 mod endpoint;
 mod fence;
+mod packages;
 #[path = "../it/process.rs"]
 #[expect(dead_code, reason = "the tests of the server use all of it")]
 mod process;

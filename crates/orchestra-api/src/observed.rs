@@ -123,3 +123,26 @@ impl Calls {
 fn counters<const N: usize>(name: &'static str, label: &'static str, values: [&'static str; N]) -> [Counter; N] {
     values.map(|value| counter!(name, label => value))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_tells_the_callers_mistake_from_an_outage_and_from_a_failure() {
+        let backend = |retryable| Error::Backend { provider: "p", operation: "o", retryable, source: "s".into() };
+        for (error, outcome) in [
+            (Error::invalid("text", "", "a text"), Outcome::Refused),
+            (Error::IdempotencyConflict { key: "k".into() }, Outcome::Refused),
+            // To be tried again, and nothing is wrong here.
+            (Error::NotYetVisible(memory_core::WriteToken("1".into())), Outcome::Refused),
+            (Error::Busy("it runs"), Outcome::Refused),
+            (backend(true), Outcome::Unavailable),
+            (Error::StorageFull { provider: "p", operation: "o" }, Outcome::Unavailable),
+            (backend(false), Outcome::Failed),
+        ] {
+            assert_eq!(Outcome::of::<()>(&Err(error)), outcome);
+        }
+        assert_eq!((Outcome::of(&Ok(())), OUTCOMES[Outcome::Failed as usize]), (Outcome::Ok, "failed"));
+    }
+}

@@ -1,6 +1,6 @@
 //! What tenants use: counted for each tenant and operation, written down once a window.
 //!
-//! A request has a [tally](note) of its own while it is worked on, to which whatever does something for it adds: texts
+//! A request has a tally of its own while it is worked on, to which whatever does something for it adds: texts
 //! that are embedded, answers that the cache gives. When the request is answered the tally goes into the window. A window
 //! that is over becomes [`UsageEvent`]s: lines of the file of the settings, if there is one, and what `GET /v1/usage` adds
 //! up. A process that dies loses at most the window that was open.

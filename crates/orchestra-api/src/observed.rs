@@ -7,6 +7,7 @@
 mod cache;
 mod embedder;
 mod store;
+mod working;
 
 use std::future::Future;
 use std::time::Instant;
@@ -19,6 +20,7 @@ use tracing::{Instrument, Span};
 pub use cache::ObservedCache;
 pub use embedder::ObservedEmbedder;
 pub use store::ObservedStore;
+pub use working::ObservedWorkingMemory;
 
 const TIER_CALLS: &str = "orchestra_tier_calls_total";
 const TIER_SECONDS: &str = "orchestra_tier_call_seconds";

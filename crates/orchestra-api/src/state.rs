@@ -23,7 +23,7 @@ use crate::config::{CacheEmbedderSettings, EmbedderSettings, MediumTermProvider,
 use crate::error::chain;
 use crate::identity::gate::Gate;
 use crate::metrics::lag::Lag;
-use crate::observed::{ObservedCache, ObservedEmbedder, ObservedStore};
+use crate::observed::{ObservedCache, ObservedEmbedder, ObservedStore, ObservedWorkingMemory};
 use crate::traces;
 use crate::usage::UsageLog;
 
@@ -241,11 +241,12 @@ impl Providers {
 
     /// The messages of sessions: on the Redis of the cache, else in the file where there is one.
     fn working_memory(&self) -> Option<Arc<dyn WorkingMemory>> {
-        match (&self.redis, &self.embedded) {
-            (Some(redis), _) => Some(Arc::new(redis.working_memory())),
-            (None, Some(embedded)) => Some(Arc::new(embedded.clone())),
-            (None, None) => None,
-        }
+        let (working, system): (Arc<dyn WorkingMemory>, _) = match (&self.redis, &self.embedded) {
+            (Some(redis), _) => (Arc::new(redis.working_memory()), "redis"),
+            (None, Some(embedded)) => (Arc::new(embedded.clone()), "sqlite"),
+            (None, None) => return None,
+        };
+        Some(Arc::new(ObservedWorkingMemory::new(working, system)))
     }
 
     fn cache(&self, provider: ShortTermProvider) -> Option<Arc<dyn SemanticCache>> {

@@ -153,6 +153,7 @@ impl TieredMemoryManager {
     ///
     /// # Errors
     /// As [`remember`](Self::remember) and [`WorkingMemory::window`]. Promoting the session again completes it.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub async fn promote(&self, promotion: Promotion) -> Result<PromoteReceipt> {
         let Promotion { scope, messages, left_out: mut receipt, last, expires_at } = promotion;
         if messages.is_empty() {

@@ -35,6 +35,14 @@ async fn say_everything(client: &Client) {
     say(client, Method::PATCH, &path, &[], json!({"text": format!("It opens with {WORD} no more")})).await;
     post(&format!("/v1/sessions/{WORD}/messages"), json!({"messages": [{"role": "user", "content": WORD}]})).await;
     client.get(&format!("/v1/sessions/{WORD}/messages")).await;
+    let working = format!("/v1/sessions/{WORD}/working");
+    let message = json!({"role": "user", "content": WORD, "metadata": {WORD: WORD}});
+    say(client, Method::POST, &working, &[("idempotency-key", &key)], json!({"messages": [message]})).await;
+    say(client, Method::POST, &working, &[("idempotency-key", &key)], json!({"messages": []})).await;
+    client.get(&format!("{working}?limit={WORD}")).await;
+    assert!(client.get(&working).await.ok(200).to_string().contains(WORD), "the control: it was kept");
+    post(&format!("{working}/promote"), json!({})).await;
+    client.delete(&working).await;
     let entry = json!({"prompt": format!("What is {WORD}?"), "response": WORD, "tags": [WORD], "system": WORD});
     post("/v1/cache/entries", entry).await;
     for prompt in [format!("What is {WORD}?"), format!("What is a {WORD}"), format!("Is {WORD} 7 or 8?")] {

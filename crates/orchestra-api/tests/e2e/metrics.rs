@@ -62,6 +62,8 @@ async fn mixed_run(client: &Client) {
     let id = added["id"].as_str().unwrap();
     client.post("/v1/memories/search", json!({"query": "Where is Ann's office?"})).await.ok(200);
     client.get("/v1/memories/no-id").await;
+    let messages = json!({"messages": [{"role": "user", "content": "Is it in Lisbon?"}]});
+    client.post("/v1/sessions/monday/working", messages).await.ok(201);
     let (asked, other) = ("What did the office cost in 2024?", "What did the office cost in 2025?");
     let entry = json!({"prompt": asked, "response": "It was cheap, as Lisbon is", "depends_on": [id]});
     client.post("/v1/cache/entries", entry).await.ok(201);
@@ -93,9 +95,10 @@ async fn check(setup: &Setup, on: &[&str]) {
         sum(&text, "orchestra_tier_calls_total", &labels)
     };
     assert!(ok("medium_term", "insert") > 0.5 && ok("medium_term", "search") > 0.5 && ok("short_term", "lookup") > 3.5);
+    assert!(ok("working", "append") > 0.5, "{text}");
     assert!(sum(&text, "orchestra_embedded_texts_total", &["embedder=\"memories\""]) > 1.5, "{text}");
     assert!(sum(&text, "orchestra_background_failures_total", &[]).abs() < 0.5, "{text}");
-    for secret in ["Lisbon", "office", "ann", "acme"] {
+    for secret in ["Lisbon", "office", "ann", "acme", "monday"] {
         assert!(!text.contains(secret), "{secret} is in\n{text}");
     }
     if on.contains(&"follower") {

@@ -43,7 +43,7 @@ struct List {
     limit: u64,
     /// Go on where the page before ended: the number that it gave.
     #[arg(long, value_name = "CURSOR")]
-    cursor: Option<u64>,
+    cursor: Option<String>,
 }
 
 /// Take a rejection back, so that its value can be written again. What was forgotten stays forgotten.
@@ -68,7 +68,7 @@ async fn list(args: List, client: &Client, screen: &Screen) -> Outcome {
         .with("user", args.user)
         .with("agent", args.agent)
         .with("limit", Some(args.limit.to_string()))
-        .with("cursor", args.cursor.map(|cursor| cursor.to_string()));
+        .with("cursor", args.cursor);
     let page = client.get(query.as_str()).await?;
     if screen.is_json() {
         return Ok(screen.json(&page)?);
@@ -83,7 +83,7 @@ async fn list(args: List, client: &Client, screen: &Screen) -> Outcome {
         vec![words::moment(&rejection["rejected_at"]), field("rejected_by"), words::scope(rejection), field("key")]
     });
     screen.table(&["When", "By", "Whose", "Key"].map(Column::new), rows.collect())?;
-    if let Some(next) = page["next"].as_u64() {
+    if let Some(next) = page["next"].as_str() {
         screen.note(&screen.dim(&format!("There are more: add --cursor {next}.")));
     }
     Ok(())

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use memory_core::{Rejection, Timestamp, ValueKey};
 use serde::Serialize;
 
+use super::cursor::List;
 use super::params::{Params, PathParam};
 use super::wire::ScopeView;
 use crate::error::Problem;
@@ -35,17 +36,19 @@ impl<'a> From<&'a Rejection> for RejectionView<'a> {
 #[derive(Serialize)]
 struct PageView<'a> {
     rejections: Vec<RejectionView<'a>>,
-    next: Option<u64>,
+    next: Option<String>,
 }
 
 /// `GET /v1/rejections`: a page of the values that were rejected in a scope, oldest first.
 pub async fn list(State(state): State<AppState>, identity: Identity, mut params: Params) -> Result<Response, Problem> {
     let scope = params.scope(&identity.tenant, &["user", "agent"])?;
-    let (limit, cursor) = (params.limit(100)?, params.cursor()?);
+    let (limit, cursor) = (params.limit(100)?, params.text("cursor"));
     params.finish()?;
+    let list = List { name: "rejections", scope: &scope, newest_first: false };
+    let cursor = list.position(cursor.as_deref())?;
     let page = state.manager().rejected(&scope, cursor, limit).await?;
     let rejections = page.rejections.iter().map(RejectionView::from).collect();
-    Ok(Json(PageView { rejections, next: page.next.map(|cursor| cursor.0) }).into_response())
+    Ok(Json(PageView { rejections, next: list.next(page.next) }).into_response())
 }
 
 /// Whether a rejection was taken back.

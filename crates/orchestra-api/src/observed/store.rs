@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use memory_core::{
     Candidates, Change, ChangeFeed, ChangeLag, ChangePosition, ForgetReceipt, ForgetRequest, InsertBatch,
-    InsertReceipt, ListRequest, Memory, MemoryId, MemoryPatch, MemoryStore, Page, Result, Scope, SearchRequest,
-    StoreMark, StoreStats, Timestamp, UpdateReceipt, VectorBacklog,
+    InsertReceipt, ListRequest, Memory, MemoryId, MemoryPatch, MemoryStore, Page, Rejections, Result, Scope,
+    SearchRequest, StoreMark, StoreStats, Timestamp, UpdateReceipt, VectorBacklog,
 };
 use metrics::{Histogram, histogram};
 
@@ -111,6 +111,10 @@ impl MemoryStore for ObservedStore {
 
     fn backlog(&self) -> Option<&dyn VectorBacklog> {
         self.inner.backlog()
+    }
+
+    fn rejections(&self) -> Option<&dyn Rejections> {
+        self.inner.rejections()
     }
 
     async fn mark(&self) -> Result<Option<StoreMark>> {

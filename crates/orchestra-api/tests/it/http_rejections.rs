@@ -23,7 +23,8 @@ async fn a_value_is_rejected_listed_and_lifted() {
     assert_eq!(api.get("/v1/stats").await.ok(200)["store"]["memories"], 1, "what others say of it is theirs");
 
     let page = api.get("/v1/rejections?user=maya&limit=1").await.ok(200);
-    let rest = api.get(&format!("/v1/rejections?user=maya&limit=1&cursor={}", page["next"])).await.ok(200);
+    let rest =
+        api.get(&format!("/v1/rejections?user=maya&limit=1&cursor={}", page["next"].as_str().unwrap())).await.ok(200);
     assert!(rest["next"].is_null());
     let [first, second] = [&page, &rest].map(|page| page["rejections"][0].clone());
     assert_ne!(first["key"], second["key"]);

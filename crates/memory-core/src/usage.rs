@@ -32,6 +32,7 @@ pub struct UsageEvent {
 
 /// How much was used. Everything adds up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Usage {
     /// Requests, whatever became of them.

@@ -91,6 +91,7 @@ pub trait WorkingMemory: fmt::Debug + Send + Sync {
 
 /// Who speaks in a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// The person, or whoever asks.
@@ -197,6 +198,7 @@ impl AppendRequest {
 
 /// What an append gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AppendReceipt {
     /// The number of the first of its messages in the session, from 1.
     pub first: u64,
@@ -212,6 +214,7 @@ pub struct AppendReceipt {
 
 /// A message of a session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SessionMessage {
     /// Its number in the session, from 1.
     pub sequence: u64,

@@ -24,6 +24,7 @@ mod index;
 mod keys;
 mod list;
 mod mcp;
+mod openapi;
 mod recall;
 mod rejections;
 mod remember;
@@ -117,6 +118,7 @@ enum Command {
     Index(index::Args),
     Config(config::Args),
     Keys(keys::Args),
+    Openapi(openapi::Args),
     Demo(demo::Args),
     Completions(completions::Args),
 }
@@ -174,6 +176,7 @@ async fn run(cli: Cli, screen: &Screen) -> Outcome {
         Command::Index(args) => index::run(args, screen).await,
         Command::Config(args) => config::run(args, screen).await,
         Command::Keys(args) => keys::run(args, &globals, screen),
+        Command::Openapi(openapi::Args {}) => openapi::run(),
         Command::Completions(args) => completions::run(args, &mut Cli::command()),
         command => {
             let session = connect::open(&globals).await?;
@@ -201,6 +204,7 @@ async fn run(cli: Cli, screen: &Screen) -> Outcome {
                 | Command::Index(_)
                 | Command::Config(_)
                 | Command::Keys(_)
+                | Command::Openapi(_)
                 | Command::Demo(_)
                 | Command::Completions(_) => Ok(()),
             };

@@ -12,6 +12,7 @@ use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use memory_core::Error;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The media type of a problem document.
@@ -197,20 +198,32 @@ impl From<Error> for Problem {
     }
 }
 
-/// The document's members, in the order in which they are written.
-#[derive(Serialize)]
-struct Document<'a> {
+/// A refused or failed request (RFC 9457).
+// The document's members are in the order in which they are written.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub struct Document<'a> {
+    /// Always `about:blank`: the code says what it is.
     r#type: &'static str,
+    /// What the status is called.
     title: &'static str,
+    /// The status.
     status: u16,
+    /// What it is, for programs. It is stable; later versions add others.
+    #[schemars(extend("x-extensible-enum" = codes::names()))]
     code: &'static str,
+    /// What it is, for people.
     detail: &'a str,
+    /// The argument that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
+    /// What was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     given: Option<&'a str>,
+    /// What is allowed there.
     #[serde(skip_serializing_if = "Option::is_none")]
     allowed: Option<&'a str>,
+    /// Names the request in the server's log.
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
 }

@@ -19,6 +19,7 @@
 //! | `GET /v1/stats` | what the tiers hold |
 //! | `POST /mcp` | the tools of the Model Context Protocol ([`crate::mcp`]) |
 //! | `GET /v1/usage` | what the tenant used |
+//! | `GET /openapi.json`, `/docs` | the document of this interface, and a page that shows it ([`document`]) |
 //! | `GET /v1/identity` | whom the caller's key speaks for |
 //! | `GET /healthz`, `/readyz` | whether the process lives, whether the store answers |
 //! | `GET /metrics` | what the process measures of itself, for Prometheus |
@@ -31,10 +32,12 @@ mod browser;
 mod cache;
 mod consolidate;
 mod cursor;
+mod docs;
 mod feedback;
 mod hints;
 mod json;
 mod memories;
+mod openapi;
 mod operations;
 mod params;
 mod rejections;
@@ -51,6 +54,7 @@ use axum::{Extension, Router};
 use tower::util::option_layer;
 
 pub(crate) use json::read_body;
+pub use openapi::document;
 pub(crate) use request::is_this_machine;
 pub use request::{REQUEST_ID, WRITER};
 
@@ -135,6 +139,8 @@ fn table() -> Vec<Route> {
         Route::new(Method::GET, "/v1/stats", READ, "stats", operations::stats),
         Route::new(Method::GET, "/v1/usage", READ, "usage", usage::usage),
         Route::new(Method::GET, "/v1/identity", Need::Identity, "identity", operations::identity),
+        Route::new(Method::GET, "/openapi.json", Need::Nothing, "openapi", docs::document),
+        Route::new(Method::GET, "/docs", Need::Nothing, "docs", docs::page),
         Route::new(Method::GET, "/healthz", Need::Nothing, "healthz", operations::healthz),
         Route::new(Method::GET, "/readyz", Need::Nothing, "readyz", operations::readyz),
         Route::new(Method::GET, "/metrics", Need::NothingOnLoopback(Permission::Read), "metrics", operations::metrics),

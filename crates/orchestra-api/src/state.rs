@@ -260,7 +260,7 @@ impl Providers {
 }
 
 /// How a tier is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TierStatus {
     /// It answers.
@@ -272,7 +272,7 @@ pub enum TierStatus {
 }
 
 /// How the server is: what `/readyz` says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Readiness {
     /// Whether requests can be sent.
     pub status: TierStatus,
@@ -283,7 +283,7 @@ pub struct Readiness {
 }
 
 /// How one tier is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct TierReadiness {
     /// Who provides it.
     pub provider: &'static str,

@@ -73,6 +73,7 @@ impl Promotion {
 
 /// What a promotion gave.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PromoteReceipt {
     /// The messages that were taken, in their order.
     pub promoted: Vec<PromotedMessage>,
@@ -104,6 +105,7 @@ impl PromoteReceipt {
 
 /// A message that was taken into the memories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PromotedMessage {
     /// Its number in the session.
     pub sequence: u64,

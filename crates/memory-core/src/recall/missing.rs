@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A reason why there are no more results. What was away or too late is told by [`Degradation`](crate::Degradation).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum Missing {
     /// The store holds nothing in the scope.

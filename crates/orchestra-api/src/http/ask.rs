@@ -1,5 +1,7 @@
 //! `POST /v1/ask`: the cached answer to a question, or the memories to answer it from.
 
+pub mod openapi;
+
 use std::time::{Duration, Instant};
 
 use axum::Json;
@@ -11,6 +13,7 @@ use memory_core::{
     AnswerRequest, Asked, CacheMode, Compatibility, Degradation, Fill, Filter, Fingerprint, MemoryId, NearMiss,
     RecallRequest, Scope, StoreMark,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -22,38 +25,62 @@ use crate::error::Problem;
 use crate::identity::Identity;
 use crate::state::AppState;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "AskRequest")]
 struct AskBody {
+    /// The question.
     prompt: String,
+    /// Whose memory and whose answers.
     #[serde(default)]
     scope: Fields<ScopeBody>,
+    /// The model that answers. A cached answer counts only where the model, its instructions, tools, form and parameters
+    /// are the same.
     model: Option<String>,
+    /// Its system prompt.
     system: Option<String>,
+    /// Its tools.
     #[serde(default, deserialize_with = "json::some_value")]
     tools: Option<Value>,
+    /// The form that it is asked for.
     #[serde(default, deserialize_with = "json::some_value")]
     response_format: Option<Value>,
+    /// Its parameters, such as the temperature.
     #[serde(default, deserialize_with = "json::some_value")]
     parameters: Option<Value>,
+    /// The least similarity of a hit by meaning, 0 to 1; the server's where it is left out.
     threshold: Option<f32>,
+    /// What is checked beside the threshold.
     policy: Option<CacheMode>,
+    /// At most so many memories; 10 where it is left out.
     limit: Option<Limit>,
+    /// At most so many tokens of text in all memories together, estimated.
     max_tokens: Option<u64>,
+    /// After how many milliseconds to answer with what there is.
     deadline_ms: Option<u64>,
+    /// Conditions that the memories must fulfil.
     filter: Option<Object>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "OpenQuestion")]
 struct OpenView<'a> {
+    /// Always false.
+    #[schemars(extend("const" = false))]
     hit: bool,
+    /// The nearest cached answer, which was not served.
     near_miss: Option<NearMissView<'a>>,
+    /// What is known, the best first.
     results: Vec<ResultView<'a>>,
+    /// What is missing from this answer and why; empty when nothing is.
     degraded: &'a [Degradation],
+    /// The tokens of the results, estimated.
     tokens: u64,
+    /// How many of the best did not fit into `max_tokens`.
     left_out: u64,
     /// Files the answer, where it should be kept.
     fill: Option<String>,
+    /// How long it took, in milliseconds.
     took_ms: f64,
 }
 

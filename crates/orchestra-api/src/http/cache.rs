@@ -2,6 +2,8 @@
 //!
 //! What [`super::feedback`] says of an answer and the [`super::ask`] that an answer belongs to are beside.
 
+pub mod openapi;
+
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
@@ -12,6 +14,7 @@ use memory_core::{
     CacheEntryId, CacheHit, CacheLookup, CacheMode, CachePolicy, Compatibility, Filled, HitKind, InvalidateRequest,
     InvalidateSelection, MemoryId, Metadata, NearMiss, NewAnswer, NewCacheEntry, Refused, Timestamp,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -24,38 +27,63 @@ use crate::identity::Identity;
 use crate::identity::audit::Touched;
 use crate::state::AppState;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "CacheLookup")]
 struct LookupBody {
+    /// The prompt that is asked now.
     prompt: String,
+    /// Whose answers count.
     #[serde(default)]
     scope: Fields<ScopeBody>,
+    /// The model that answers. A cached answer counts only where the model, its instructions, tools, form and parameters
+    /// are the same.
     model: Option<String>,
+    /// Its system prompt.
     system: Option<String>,
+    /// Its tools.
     #[serde(default, deserialize_with = "json::some_value")]
     tools: Option<Value>,
+    /// The form that it is asked for.
     #[serde(default, deserialize_with = "json::some_value")]
     response_format: Option<Value>,
+    /// Its parameters, such as the temperature.
     #[serde(default, deserialize_with = "json::some_value")]
     parameters: Option<Value>,
+    /// The least similarity of a hit by meaning, 0 to 1; the server's where it is left out.
     threshold: Option<f32>,
+    /// What is checked beside the threshold.
     policy: Option<CacheMode>,
 }
 
 /// A cached answer, as it is served.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CacheHit")]
 pub(super) struct HitView<'a> {
+    /// Always true.
+    #[schemars(extend("const" = true))]
     hit: bool,
+    /// How the answer was found.
     kind: HitKind,
+    /// The answer.
     response: &'a str,
+    /// Cosine similarity of the two prompts.
     similarity: f32,
+    /// How old the answer is.
     age_seconds: f64,
+    /// The entry.
     entry_id: CacheEntryId,
+    /// The prompt that it answered.
     prompt: &'a str,
+    /// What was filed with it.
     metadata: &'a Metadata,
+    /// The memories that it used.
     depends_on: &'a [MemoryId],
+    /// Its labels.
     tags: &'a [String],
+    /// When it goes.
     expires_at: Timestamp,
+    /// How long the lookup took, in milliseconds.
     took_ms: f64,
 }
 
@@ -79,19 +107,29 @@ impl<'a> HitView<'a> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CacheMiss")]
 struct MissView<'a> {
+    /// Always false.
+    #[schemars(extend("const" = false))]
     hit: bool,
+    /// The nearest entry, which was not served.
     near_miss: Option<NearMissView<'a>>,
+    /// How long the lookup took, in milliseconds.
     took_ms: f64,
 }
 
 /// The nearest entry that was not served.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "NearMiss")]
 pub(super) struct NearMissView<'a> {
+    /// The entry.
     entry_id: CacheEntryId,
+    /// The prompt that it answers.
     prompt: &'a str,
+    /// Cosine similarity of the two prompts.
     similarity: f32,
+    /// Why it was not served.
     refused: &'a Refused,
 }
 
@@ -126,34 +164,53 @@ pub(super) fn policy(state: &AppState, threshold: Option<f32>, mode: Option<Cach
 }
 
 /// An answer: to a prompt, or to the question that a fill was given for.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NewCacheEntry")]
 struct EntryBody {
+    /// The prompt that was asked; not beside a `fill`, which says it.
     prompt: Option<String>,
+    /// The `fill` of an answer of `POST /v1/ask`: it says the question and the memories, and nothing is filed that they no longer bear out.
     fill: Option<String>,
+    /// The answer.
     response: String,
+    /// For whom it is an answer.
     scope: Option<Fields<ScopeBody>>,
+    /// The model that answers. A cached answer counts only where the model, its instructions, tools, form and parameters
+    /// are the same.
     model: Option<String>,
+    /// Its system prompt.
     system: Option<String>,
+    /// Its tools.
     #[serde(default, deserialize_with = "json::some_value")]
     tools: Option<Value>,
+    /// The form that it is asked for.
     #[serde(default, deserialize_with = "json::some_value")]
     response_format: Option<Value>,
+    /// Its parameters, such as the temperature.
     #[serde(default, deserialize_with = "json::some_value")]
     parameters: Option<Value>,
+    /// How long it is served; the server's time where it is left out.
     ttl_seconds: Option<f64>,
+    /// Let every hit begin that time anew.
     #[serde(default)]
     sliding: bool,
+    /// The memories that the answer used: changing one of them removes the answer.
     #[serde(default)]
     depends_on: Vec<Id>,
+    /// Labels to remove it by.
     #[serde(default)]
     tags: Vec<String>,
+    /// Anything else to keep with it.
     metadata: Option<Object>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CacheStored")]
 struct StoredView {
+    /// The entry; `null` where the cache is switched off.
     id: Option<CacheEntryId>,
+    /// When it goes.
     expires_at: Option<Timestamp>,
 }
 
@@ -238,22 +295,32 @@ impl EntryBody {
 }
 
 /// Which entries to remove: exactly one of `entry`, `memories`, `tag` and `all`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "InvalidateRequest")]
 struct InvalidateBody {
+    /// Inside of which scope; the whole tenant where it is left out.
     #[serde(default)]
     scope: Fields<ScopeBody>,
+    /// This entry.
     entry: Option<Id>,
+    /// Those whose answer used one of these memories.
     memories: Option<Vec<Id>>,
+    /// Those with this label.
     tag: Option<String>,
+    /// `true`: all of the scope.
     all: Option<bool>,
+    /// Count, and change nothing.
     #[serde(default)]
     dry_run: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Invalidated")]
 pub struct InvalidatedView {
+    /// How many were removed, or would be.
     removed: u64,
+    /// Whether nothing was changed.
     dry_run: bool,
 }
 

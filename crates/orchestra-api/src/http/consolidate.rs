@@ -1,11 +1,14 @@
 //! `POST /v1/consolidate`: puts together what the long-term memory says many times.
 
+pub mod openapi;
+
 use axum::Extension;
 use axum::Json;
 use axum::extract::State;
 use memory_core::consolidation::Step;
 use memory_core::manager::{ConsolidateReport, StepOutcome};
 use memory_core::{ConsolidateRequest, Memory, MemoryId, WriteToken};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::cursor::List;
@@ -16,41 +19,62 @@ use crate::identity::Identity;
 use crate::identity::audit::Touched;
 use crate::state::AppState;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ConsolidateRequest")]
 struct ConsolidateBody {
+    /// Whose memory; the whole tenant where it is left out.
     #[serde(default)]
     scope: Fields<ScopeBody>,
+    /// Say what would be done, and do nothing.
     #[serde(default)]
     dry_run: bool,
+    /// How many memories to look at; 1,000 where it is left out.
     limit: Option<Limit>,
+    /// The `next` of the run before.
     cursor: Option<String>,
 }
 
 /// What a run did, or would do.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Consolidated")]
 pub struct ConsolidatedView {
+    /// What was done, or would be.
     steps: Vec<StepView>,
+    /// How many memories were looked at.
     visited: u64,
+    /// The `cursor` of the run that goes on; `null` when all were looked at.
     next: Option<String>,
+    /// Whether nothing was changed.
     dry_run: bool,
+    /// Carry it to a read as `at_least` to see this write there.
     token: Option<WriteToken>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ConsolidationStep")]
 struct StepView {
+    /// What is done.
     action: &'static str,
+    /// What became of it.
     outcome: &'static str,
+    /// Why, in a sentence.
     reason: String,
+    /// The memories that it follows from.
     evidence: Vec<MemoryId>,
+    /// The memories that are no longer current.
     closes: Vec<TextView>,
+    /// The memory that stands in their place.
     result: TextView,
 }
 
 /// A memory as a person knows it again.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "MemoryText")]
 struct TextView {
+    /// Its id.
     id: MemoryId,
+    /// What it says.
     text: String,
 }
 

@@ -1,9 +1,12 @@
 //! `POST /v1/cache/feedback`: what a reader says of an answer that was served.
 
+pub mod openapi;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use memory_core::{CacheEntryId, InvalidateRequest, InvalidateSelection};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::json::{Fields, JsonBody};
@@ -14,16 +17,20 @@ use crate::identity::audit::Touched;
 use crate::metrics;
 use crate::state::AppState;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Feedback")]
 struct FeedbackBody {
+    /// The entry that was served.
     entry: Id,
+    /// What the reader says of it.
     verdict: Verdict,
+    /// The scope that the lookup had.
     #[serde(default)]
     scope: Fields<ScopeBody>,
 }
 
-#[derive(Clone, Copy, Deserialize, Serialize)]
+#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Verdict {
     /// It was no answer to what was asked, or it is not true: nobody gets it again.
@@ -41,9 +48,12 @@ impl Verdict {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "FeedbackReceipt")]
 struct FeedbackView {
+    /// What was said.
     verdict: Verdict,
+    /// How many entries were removed.
     removed: u64,
 }
 

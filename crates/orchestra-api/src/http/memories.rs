@@ -1,5 +1,7 @@
 //! `/v1/memories`: write, read, change, list, forget.
 
+pub mod openapi;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -8,6 +10,7 @@ use memory_core::{
     Degradation, Draft, Error, Filter, ForgetReceipt, ForgetRequest, InsertReceipt, InsertStatus, ListRequest, Memory,
     MemoryId, MemoryKind, MemoryPatch, RememberRequest, Selection, Timestamp, WriteToken,
 };
+use schemars::JsonSchema;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -24,30 +27,46 @@ use crate::identity::{Identity, Permission};
 use crate::state::AppState;
 
 /// A memory, as a body says it.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NewMemory")]
 struct MemoryBody {
+    /// What to remember: 1 byte to 64 KiB, not blank.
     text: String,
+    /// Whose memory it is; the whole tenant's where it is left out.
     #[serde(default)]
     scope: Fields<ScopeBody>,
+    /// An id of your own; a second write of the same id and text changes nothing.
     id: Option<Id>,
+    /// What kind of thing it is; `episodic` where it is left out.
     kind: Option<MemoryKind>,
+    /// Who said or did it; taken from the metadata where that says so.
     actor: Option<String>,
+    /// Anything else about it, to filter by later; at most 16 KiB.
     metadata: Option<Object>,
+    /// How much it matters, 0 to 1; 0.5 where it is left out.
     importance: Option<f32>,
+    /// The memories that it was derived from: forgetting one of them forgets this one.
     #[serde(default)]
     evidence: Vec<Id>,
+    /// Since when it is true.
     valid_from: Option<Time>,
+    /// Until when it is true.
     valid_to: Option<Time>,
+    /// When it goes of its own accord.
     expires_at: Option<Time>,
+    /// How long it lives, in place of `expires_at`.
     ttl_seconds: Option<f64>,
+    /// Its vector; computed where it is left out.
     embedding: Option<EmbeddingBody>,
 }
 
 /// Many memories.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NewMemories")]
 struct BatchBody {
+    /// The memories, written all or none; at most 1,000 unless the server is told otherwise.
     memories: Vec<Fields<MemoryBody>>,
 }
 
@@ -85,12 +104,18 @@ impl MemoryBody {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Written")]
 struct AddedView<'a> {
+    /// Its id.
     id: MemoryId,
+    /// What became of it.
     status: InsertStatus,
+    /// Carry it to a read as `at_least` to see this write there.
     token: &'a WriteToken,
+    /// Whether the idempotency key had been used: this is the first answer again.
     replayed: bool,
+    /// What was left for later; absent when nothing was.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     degraded: &'a [Degradation],
 }
@@ -166,7 +191,8 @@ pub async fn check_quota(more: usize, state: &AppState, identity: &Identity) -> 
 }
 
 /// A page of memories.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "MemoryPage")]
 pub struct PageView<'a> {
     /// The memories.
     pub memories: Vec<MemoryView<'a>>,
@@ -224,8 +250,10 @@ fn etag(memory: &Memory) -> HeaderValue {
     HeaderValue::from_str(&format!("\"{}\"", memory.version)).expect("digits are visible ASCII")
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "History")]
 struct HistoryView<'a> {
+    /// Every version, oldest first.
     versions: Vec<MemoryView<'a>>,
 }
 
@@ -247,28 +275,44 @@ pub async fn history(
 }
 
 /// A change, as a body says it: what is absent stays as it is.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "MemoryPatch")]
 struct PatchBody {
+    /// Another text; its vector is computed anew.
     #[serde(deserialize_with = "json::not_null")]
+    #[schemars(with = "String")]
     text: Option<String>,
+    /// The vector of the new text.
     #[serde(deserialize_with = "json::not_null")]
+    #[schemars(with = "EmbeddingBody")]
     embedding: Option<EmbeddingBody>,
+    /// Another metadata, in place of the former.
     #[serde(deserialize_with = "json::not_null")]
+    #[schemars(with = "Object")]
     metadata: Option<Object>,
+    /// How much it matters, 0 to 1.
     #[serde(deserialize_with = "json::not_null")]
+    #[schemars(with = "f32")]
     importance: Option<f32>,
+    /// Until when it is true; `null` for no end.
     #[serde(deserialize_with = "json::nullable")]
+    #[schemars(with = "Option<Time>")]
     valid_to: Option<Option<Time>>,
+    /// When it goes of its own accord; `null` for never.
     #[serde(deserialize_with = "json::nullable")]
+    #[schemars(with = "Option<Time>")]
     expires_at: Option<Option<Time>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Updated")]
 struct UpdatedView<'a> {
     #[serde(flatten)]
     memory: MemoryView<'a>,
+    /// Carry it to a read as `at_least` to see this write there.
     token: &'a WriteToken,
+    /// What was left for later; absent when nothing was.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     degraded: &'a [Degradation],
 }
@@ -384,14 +428,20 @@ async fn forget_selected(
 }
 
 /// What to forget: exactly one of `ids`, `filter` and `all`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ForgetRequest")]
 struct ForgetBody {
+    /// Inside of which scope; the whole tenant where it is left out.
     #[serde(default)]
     scope: Fields<ScopeBody>,
+    /// These.
     ids: Option<Vec<Id>>,
+    /// Those for which the filter holds.
     filter: Option<Object>,
+    /// `true`: all of the scope. Needs a key with the scope `admin`.
     all: Option<bool>,
+    /// Say what would go, and change nothing.
     #[serde(default)]
     dry_run: bool,
     #[serde(default)]

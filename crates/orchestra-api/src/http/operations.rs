@@ -1,10 +1,13 @@
 //! What the operator asks: stats, liveness, readiness.
 
+pub mod openapi;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use memory_core::{CacheStats, StoreStats};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -14,18 +17,33 @@ use crate::identity::{Access, Identity, Permission};
 use crate::metrics;
 use crate::state::{AppState, Readiness};
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Stats")]
 pub struct StatsView {
+    /// The caller's tenant.
     tenant: String,
+    /// What the store holds of the scope.
+    #[schemars(schema_with = "openapi::store")]
     store: StoreStats,
+    /// What the cache holds, and how it did since the process began.
+    #[schemars(schema_with = "openapi::cache")]
     cache: CacheStats,
+    /// The model of the memories.
     embedder: String,
+    /// The model of the cache.
     cache_embedder: String,
+    /// The least similarity of a hit by meaning.
     cache_threshold: f32,
+    /// Who keeps the cache.
     short_term_provider: &'static str,
+    /// Who keeps the memories.
     medium_term_provider: &'static str,
+    /// Whether memories are consolidated.
     long_term_enabled: bool,
+    /// The server's version.
     version: &'static str,
+    /// How long the process has run; `null` without the scope `admin`.
+    #[schemars(with = "Option<f64>")]
     uptime_seconds: f64,
 }
 
@@ -72,11 +90,17 @@ pub async fn stats(State(state): State<AppState>, identity: Identity, mut params
     Ok(Json(view).into_response())
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Identity")]
 pub struct IdentityView {
+    /// The tenant that the caller speaks for.
     tenant: String,
+    /// What the operator called the key; `owner` where none is needed.
     name: String,
+    /// The key's prefix; `null` where none is needed.
     key: Option<String>,
+    /// What the caller may do.
+    #[schemars(with = "Vec<Permission>")]
     scopes: Access,
 }
 
@@ -100,8 +124,11 @@ pub async fn metrics(State(state): State<AppState>, params: Params) -> Result<Re
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Alive")]
 pub struct StatusView {
+    /// Always `ok`.
+    #[schemars(extend("const" = "ok"))]
     status: &'static str,
 }
 

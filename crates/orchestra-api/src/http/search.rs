@@ -1,5 +1,7 @@
 //! `POST /v1/memories/search`: recall.
 
+pub mod openapi;
+
 use std::time::{Duration, Instant};
 
 use axum::Json;
@@ -9,6 +11,7 @@ use memory_core::{
     ArmReport, Degradation, Error, Explanation, Filter, FusionStrategy, Missing, RecallRequest, Recalled, RecalledFrom,
     WriteToken,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -18,45 +21,70 @@ use crate::error::Problem;
 use crate::identity::Identity;
 use crate::state::AppState;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "SearchRequest")]
 struct SearchBody {
+    /// What is asked, in plain words.
     query: String,
+    /// Where to look; the whole tenant where it is left out.
     #[serde(default)]
     scope: Fields<ScopeBody>,
+    /// More scopes of the tenant, searched as if all were one.
     #[serde(default)]
     also: Vec<Fields<ScopeBody>>,
+    /// At most so many results; 10 where it is left out.
     limit: Option<Limit>,
+    /// At most so many tokens of text in all results together, estimated.
     max_tokens: Option<u64>,
+    /// After how many milliseconds to answer with what there is; the server's where it is left out.
     deadline_ms: Option<u64>,
+    /// Conditions that must hold, such as `{"metadata.topic": {"in": ["travel"]}}`.
     filter: Option<Object>,
+    /// How the arms of the search are put together.
     strategy: Option<StrategyBody>,
+    /// The vector of the query; computed where it is left out.
     embedding: Option<EmbeddingBody>,
+    /// Say of each result where its score comes from.
     #[serde(default)]
     explain: bool,
+    /// The token of a write that this search has to see.
     at_least: Option<WriteToken>,
+    /// What the memory held at that time.
     as_of: Option<Time>,
+    /// Only what was true at that time.
     valid_at: Option<Time>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SearchResponse")]
 struct SearchView<'a> {
+    /// The best first.
     results: Vec<ResultView<'a>>,
+    /// How the arms were put together.
     strategy: FusionStrategy,
+    /// What each arm did.
     arms: &'a [ArmReport],
+    /// What is missing from this answer and why; empty when nothing is.
     degraded: &'a [Degradation],
+    /// The tokens of the results, estimated.
     tokens: u64,
+    /// How many of the best did not fit into `max_tokens`.
     left_out: u64,
+    /// Why there are no more results, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     explanation: Option<Vec<MissingView<'a>>>,
+    /// How long it took, in milliseconds.
     took_ms: f64,
 }
 
 /// A reason why there are no more results: its code, its numbers, and a sentence.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "MissingReason")]
 struct MissingView<'a> {
     #[serde(flatten)]
     reason: &'a Missing,
+    /// The reason in a sentence.
     detail: String,
 }
 
@@ -67,12 +95,16 @@ impl<'a> From<&'a Missing> for MissingView<'a> {
 }
 
 /// A recalled memory.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SearchResult")]
 pub(super) struct ResultView<'a> {
     #[serde(flatten)]
     memory: MemoryView<'a>,
+    /// Orders the results of one answer; scores of two answers do not compare.
     score: f32,
+    /// Which part of the memory gave it.
     from: RecalledFrom,
+    /// Where the score comes from, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<&'a Explanation>,
 }

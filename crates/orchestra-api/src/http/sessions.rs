@@ -1,10 +1,13 @@
 //! `/v1/sessions/{id}/messages`: the turns of a conversation.
 
+pub mod openapi;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use memory_core::{Draft, ForgetRequest, ListRequest, MemoryKind, RememberRequest, Selection, Writer};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::cursor::List;
@@ -19,23 +22,31 @@ use crate::identity::audit::Touched;
 use crate::state::AppState;
 
 /// Turns of a conversation, in their order.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NewMessages")]
 struct MessagesBody {
+    /// The user and the agent; the path names the session.
     #[serde(default)]
     scope: Fields<ScopeBody>,
+    /// The turns in their order, written all or none.
     messages: Vec<Fields<MessageBody>>,
 }
 
 /// One turn. `content` and `role` are what chat interfaces call its text and its actor.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NewMessage")]
 struct MessageBody {
+    /// What was said; `content` is another name for it.
     #[serde(alias = "content")]
     text: String,
+    /// Who said it; `role` is another name for it.
     #[serde(alias = "role")]
     actor: Option<String>,
+    /// When it was said; now where it is left out.
     at: Option<Time>,
+    /// Anything else about it, to filter by later.
     metadata: Option<Object>,
 }
 
@@ -74,9 +85,12 @@ pub async fn add(
     Ok((StatusCode::CREATED, Extension(Touched::from(&receipt)), Json(BatchView::from(&receipt))).into_response())
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "MessagePage")]
 struct MessagesView<'a> {
+    /// The turns.
     messages: Vec<MemoryView<'a>>,
+    /// The `cursor` of the next page; `null` on the last.
     next: Option<String>,
 }
 

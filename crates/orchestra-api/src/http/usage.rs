@@ -1,5 +1,7 @@
 //! What tenants use: counted around every operation, and told.
 
+pub mod openapi;
+
 use axum::body::HttpBody as _;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -7,6 +9,7 @@ use axum::response::Response;
 use axum::{Extension, Json};
 use memory_core::Timestamp;
 use memory_core::usage::Usage;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::params::Params;
@@ -31,19 +34,29 @@ pub async fn counted(
     response
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "UsageReport")]
 pub struct UsageView {
+    /// The caller's tenant.
     tenant: String,
+    /// Since when, where it was asked for.
     from: Option<Timestamp>,
+    /// Until when, where it was asked for.
     to: Option<Timestamp>,
+    /// Since when this process has counted.
     known_since: Timestamp,
+    /// How finely it counts.
     window_seconds: u64,
+    /// All operations together.
     total: Usage,
+    /// Each operation.
     operations: Vec<OperationView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "OperationUsage")]
 struct OperationView {
+    /// The operation, such as `memories.search`.
     operation: String,
     #[serde(flatten)]
     usage: Usage,

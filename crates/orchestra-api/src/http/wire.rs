@@ -1,5 +1,6 @@
 //! The JSON shapes that several resources share, and their conversion to and from the domain.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use memory_core::{
     Degradation, Embedding, EmbeddingSpace, Error, FusionStrategy, InsertReceipt, InsertedItem, Memory, MemoryId,
     MemoryKind, Metadata, Origin, Scope, Tier, Timestamp, Weights, WriteToken,
 };
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -16,11 +18,15 @@ use serde::{Deserialize, Serialize};
 use crate::error::Problem;
 
 /// Whose memory, as a body says it. The tenant is not there: it comes from the caller's identity.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Scope")]
 pub struct ScopeBody {
+    /// The person whom the memory is about, or to whom it belongs.
     user: Option<String>,
+    /// The agent to which it belongs.
     agent: Option<String>,
+    /// One conversation.
     session: Option<String>,
 }
 
@@ -57,6 +63,25 @@ pub fn tenant_refused(field: &str) -> Problem {
     Problem::bad_argument("tenant_from_identity", field, "a tenant", allowed)
 }
 
+/// Gives a type whose `Deserialize` is written by hand its schema, shown in the place where the type is used.
+macro_rules! schema_of {
+    ($type:ty, $($schema:tt)+) => {
+        impl JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($($schema)+)
+            }
+        }
+    };
+}
+
 /// A moment, as RFC 3339 text.
 #[derive(Debug, Clone, Copy)]
 pub struct Time(pub Timestamp);
@@ -78,6 +103,8 @@ impl<'de> Deserialize<'de> for Time {
         deserializer.deserialize_str(TimeVisitor)
     }
 }
+
+schema_of!(Time, {"type": "string", "format": "date-time"});
 
 /// How many results, 1 to [`MAX_LIMIT`].
 #[derive(Debug, Clone, Copy)]
@@ -104,6 +131,8 @@ impl<'de> Deserialize<'de> for Limit {
     }
 }
 
+schema_of!(Limit, {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT});
+
 /// An id, as UUID text.
 #[derive(Debug, Clone, Copy)]
 pub struct Id(pub MemoryId);
@@ -126,6 +155,8 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
+schema_of!(Id, {"type": "string", "format": "uuid"});
+
 /// A vector: a list of numbers, taken to be of the server's model, or an object that names its model.
 #[derive(Debug, Clone)]
 pub struct EmbeddingBody {
@@ -133,10 +164,13 @@ pub struct EmbeddingBody {
     values: Vec<f32>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NamedEmbedding")]
 struct NamedEmbedding {
+    /// The model, by its name or by its whole space.
     model: String,
+    /// As many finite numbers as the model has dimensions.
     values: Vec<f32>,
 }
 
@@ -164,6 +198,22 @@ impl<'de> Deserialize<'de> for EmbeddingBody {
     }
 }
 
+impl JsonSchema for EmbeddingBody {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "EmbeddingBody".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [{"type": "array", "items": {"type": "number"}}, generator.subschema_for::<NamedEmbedding>()],
+        })
+    }
+}
+
 impl EmbeddingBody {
     /// The vector, in the server's space.
     ///
@@ -185,23 +235,32 @@ impl EmbeddingBody {
 #[derive(Debug, Clone, Copy)]
 pub struct StrategyBody(StrategyObject);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum StrategyName {
     Weighted,
     Rrf,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "StrategyWeights")]
 struct StrategyObject {
+    /// Which way.
     strategy: StrategyName,
+    /// The rank constant of `rrf`.
     k: Option<f32>,
+    /// Weight of the similarity, 0 to 1; the words have the rest.
     dense: Option<f32>,
+    /// What a turn lends of its match to the turns next to it.
     neighbours: Option<f32>,
+    /// What a memory gets when the query names who said it.
     actor: Option<f32>,
+    /// What a memory gets for being new.
     recency: Option<f32>,
+    /// The half-life of `recency`, in days.
     recency_half_life_days: Option<f32>,
+    /// What a memory of importance 1 gets over one of importance 0.
     importance: Option<f32>,
 }
 
@@ -230,6 +289,22 @@ impl<'de> Deserialize<'de> for StrategyBody {
             }
         }
         deserializer.deserialize_any(StrategyVisitor)
+    }
+}
+
+impl JsonSchema for StrategyBody {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "StrategyBody".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [generator.subschema_for::<StrategyName>(), generator.subschema_for::<StrategyObject>()],
+        })
     }
 }
 
@@ -304,35 +379,57 @@ fn ttl_refused(seconds: f64) -> Error {
 }
 
 /// A memory, as answers show it. It can be sent back in a request: the tenant is not in it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Memory")]
 pub struct MemoryView<'a> {
+    /// Its id.
     id: MemoryId,
+    /// 1 when it is written; an update makes the next.
     version: u64,
+    /// Whose it is.
     scope: ScopeView<'a>,
+    /// What kind of thing it is.
     kind: MemoryKind,
+    /// The tier it lives in.
     tier: Tier,
+    /// What it says.
     text: &'a str,
+    /// Who said or did it.
     actor: Option<&'a str>,
+    /// What else is known about it.
     metadata: &'a Metadata,
+    /// How much it matters, 0 to 1.
     importance: f32,
+    /// By whom and on which path it was written.
     origin: &'a Origin,
+    /// The memories that it was derived from.
     evidence: &'a [MemoryId],
+    /// Since when it is true.
     valid_from: Option<Timestamp>,
+    /// Until when it is true.
     valid_to: Option<Timestamp>,
+    /// When this version was written.
     recorded_at: Timestamp,
+    /// When another version took its place.
     superseded_at: Option<Timestamp>,
+    /// When it goes of its own accord.
     expires_at: Option<Timestamp>,
+    /// Its vector, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     embedding: Option<EmbeddingView<'a>>,
 }
 
 /// Whose something is, as answers show it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "MemoryScope")]
 pub struct ScopeView<'a> {
+    /// The person.
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
+    /// The agent.
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<&'a str>,
+    /// The conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<&'a str>,
 }
@@ -344,9 +441,12 @@ impl<'a> From<&'a Scope> for ScopeView<'a> {
 }
 
 /// The model is written as its whole space, so that a vector that comes back is never taken for another revision's.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Embedding")]
 struct EmbeddingView<'a> {
+    /// The whole space: model, revision and dimensions.
     model: String,
+    /// The vector.
     values: &'a [f32],
 }
 
@@ -385,11 +485,16 @@ impl<'a> MemoryView<'a> {
 }
 
 /// What became of a batch.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "WrittenMany")]
 pub struct BatchView<'a> {
+    /// What became of each, in the order in which they were sent.
     items: &'a [InsertedItem],
+    /// Carry it to a read as `at_least` to see this write there.
     token: &'a WriteToken,
+    /// Whether the idempotency key had been used: this is the first answer again.
     replayed: bool,
+    /// What was left for later; absent when nothing was.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     degraded: &'a [Degradation],
 }

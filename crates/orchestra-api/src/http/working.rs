@@ -1,5 +1,7 @@
 //! `/v1/sessions/{id}/working`: the messages of a conversation that goes on.
 
+pub mod openapi;
+
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -10,6 +12,7 @@ use memory_core::{
     AppendReceipt, AppendRequest, NewMessage, PromoteReceipt, PromoteRequest, Role, Scope, SessionMessage,
     WindowRequest, WorkingMemory,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::json::{Fields, JsonBody, Object};
@@ -23,21 +26,30 @@ use crate::identity::audit::Touched;
 use crate::state::AppState;
 
 /// Messages to append, in their order.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NewSessionMessages")]
 struct AppendBody {
+    /// The user and the agent; the path names the session.
     #[serde(default)]
     scope: Fields<ScopeBody>,
+    /// The messages in their order, appended all or none.
     messages: Vec<Fields<MessageBody>>,
+    /// How long the session lasts after this; the server's time where it is left out.
     ttl_seconds: Option<f64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NewSessionMessage")]
 struct MessageBody {
+    /// Who speaks.
     role: Role,
+    /// What is said.
     content: String,
+    /// What it costs of a model's context; estimated where it is left out.
     tokens: Option<u32>,
+    /// Anything else about it.
     metadata: Option<Object>,
 }
 
@@ -69,12 +81,18 @@ pub async fn append(
     Ok((StatusCode::CREATED, Json(working(&state)?.append(request).await?)))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SessionWindow")]
 struct WindowView {
+    /// The messages, oldest first.
     messages: Vec<SessionMessage>,
+    /// Their tokens together.
     tokens: u64,
+    /// How many messages the session holds in all.
     total: u64,
+    /// Whether there are messages that are not here.
     truncated: bool,
+    /// When the session ends unless more is appended; `null` when there is none.
     expires_at: Option<memory_core::Timestamp>,
 }
 
@@ -105,8 +123,10 @@ pub async fn window(
     Ok(Json(view).into_response())
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SessionCleared")]
 struct ClearedView {
+    /// How many messages there were.
     cleared: u64,
 }
 
@@ -124,11 +144,14 @@ pub async fn clear(
 }
 
 /// Whose messages to keep.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "PromoteRequest")]
 struct PromoteBody {
+    /// The user and the agent; the path names the session.
     #[serde(default)]
     scope: Fields<ScopeBody>,
+    /// Whose messages to keep.
     roles: Option<Vec<Role>>,
 }
 

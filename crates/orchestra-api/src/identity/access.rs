@@ -4,13 +4,14 @@ use std::fmt;
 use std::str::FromStr;
 
 use axum::http::{HeaderValue, StatusCode, header};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Problem;
 
 /// One of the scopes that a key can have. None includes another: a key that only files what an agent saw has no need to
 /// read it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Permission {
     /// Reads, searches, cache lookups.

@@ -5,6 +5,7 @@
 mod any_input;
 mod bad_input;
 mod connection;
+mod documented;
 mod drain;
 mod durability;
 mod failures;
@@ -83,7 +84,7 @@ impl Api {
 
 /// Sends a request, as JSON unless `headers` say otherwise.
 async fn send(router: &Router, method: Method, uri: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
-    let mut request = Request::builder().method(method).uri(uri);
+    let mut request = Request::builder().method(method.clone()).uri(uri);
     if !headers.iter().any(|(name, _)| *name == "content-type") {
         request = request.header("content-type", "application/json");
     }
@@ -94,7 +95,9 @@ async fn send(router: &Router, method: Method, uri: &str, headers: &[(&str, &str
     let (parts, body) = response.into_parts();
     let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
-    Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+    let status = parts.status.as_u16();
+    documented::check(&method, uri, status, &body);
+    Answer { status, headers: parts.headers, body }
 }
 
 impl Answer {

@@ -109,7 +109,7 @@ async fn every_example_is_accepted_and_answered_like_the_example_of_an_answer() 
         exchanged.iter().filter(|instance| instance["what"].as_str().unwrap().contains("the example")).collect();
     let answered: Vec<&Value> =
         exchanged.iter().filter(|instance| instance["what"].as_str().unwrap().ends_with(", answered")).collect();
-    assert!(answered.len() > 30, "{}", answered.len());
+    assert!(answered.len() > 25, "{}", answered.len());
     for answer in answered {
         if answer["schema"].as_str().unwrap().contains("openapi.json") {
             continue;

@@ -15,6 +15,11 @@ def strict(node):
         for item in node:
             strict(item)
     elif isinstance(node, dict):
+        if isinstance(node.get("properties"), dict) and ("oneOf" in node or "anyOf" in node):
+            # Its alternatives are a part of it: each has members that another place describes.
+            node.setdefault("unevaluatedProperties", False)
+            strict(node["properties"])
+            return
         if isinstance(node.get("properties"), dict) and node.get("type") == "object":
             node.setdefault("additionalProperties", False)
         for item in node.values():

@@ -164,6 +164,7 @@ fn receipt(forgotten: Value) -> Value {
         "embeddings": 1,
         "sessions": 0,
         "cache_entries": 1,
+        "working_messages": 0,
         "dry_run": false,
         "token": "5f0c-20",
     })

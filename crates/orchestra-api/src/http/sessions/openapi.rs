@@ -93,6 +93,7 @@ fn delete() -> Operation {
                 "embeddings": 1,
                 "sessions": 1,
                 "cache_entries": 0,
+                "working_messages": 0,
                 "dry_run": false,
                 "token": "5f0c-22",
             }),

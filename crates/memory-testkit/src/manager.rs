@@ -34,6 +34,7 @@ pub use self::outages::{
     without_the_embedder_memories_get_their_vector_later, without_the_store_errors_pass_and_the_cache_serves,
 };
 pub use self::recall::{
+    a_deadline_takes_a_timer, a_late_embedder_leaves_time_for_the_words,
     a_recall_answers_with_what_is_there_at_its_deadline, a_recall_gives_each_memory_once,
     a_recall_says_why_there_are_no_more, a_recall_stays_within_its_budget, the_conversation_that_goes_on_is_recalled,
     without_the_store_working_memory_answers, without_working_memory_recall_goes_on,
@@ -69,7 +70,7 @@ macro_rules! manager_suite {
             without_the_embedder_exact_prompts_are_answered, an_answer_that_was_outrun_by_a_change_is_not_kept,
             a_computation_that_failed_is_taken_over, nobody_waits_for_what_began_before_an_invalidation, long_term_can_be_switched_off, bad_input_is_refused_before_the_embedder_is_paid,
             the_conversation_that_goes_on_is_recalled, without_working_memory_recall_goes_on,
-            without_the_store_working_memory_answers, a_recall_answers_with_what_is_there_at_its_deadline,
+            without_the_store_working_memory_answers, a_deadline_takes_a_timer, a_late_embedder_leaves_time_for_the_words, a_recall_answers_with_what_is_there_at_its_deadline,
             a_recall_gives_each_memory_once, a_recall_stays_within_its_budget, a_recall_says_why_there_are_no_more,
             an_answer_is_bound_to_the_memories_it_was_asked_with, an_answer_that_was_overtaken_is_refused,
             an_answer_out_of_half_a_memory_is_not_kept

@@ -143,25 +143,36 @@ pub async fn a_recall_answers_with_what_is_there_at_its_deadline(fixture: &dyn M
     assert_eq!(report.degraded, [Degradation::PersistentUnavailable, Degradation::DeadlineExceeded]);
     desk.outage.get_stuck();
     let report = recall(&manager, ask()).await;
-    use Degradation::{DeadlineExceeded, EmbedderUnavailable, PersistentUnavailable, WorkingMemoryUnavailable};
+    use Degradation::{DeadlineExceeded, PersistentUnavailable, WorkingMemoryUnavailable};
     assert_eq!(report.degraded, [WorkingMemoryUnavailable, DeadlineExceeded, PersistentUnavailable]);
     assert!(report.memories.is_empty() && report.arms.is_empty());
+}
 
+/// An embedder that is late leaves the time for a recall by words.
+pub async fn a_late_embedder_leaves_time_for_the_words(fixture: &dyn ManagerFixture) {
+    let monday = make::session("acme", "ann", "monday");
+    let ask = || RecallRequest { deadline: Some(DEADLINE), ..RecallRequest::new(monday.clone(), "harbour") };
     let Tiers { manager, embedder, .. } = tiers(fixture, Over::ForTheEmbedder).await;
     remember(&manager, vec![Draft::new(monday.clone(), "The harbour has two piers")]).await;
     embedder.stuck.store(true, Ordering::SeqCst);
     let report = recall(&manager, ask()).await;
     assert_eq!(texts(&report), ["The harbour has two piers"]);
-    assert_eq!(report.degraded, [EmbedderUnavailable, DeadlineExceeded]);
+    assert_eq!(report.degraded, [Degradation::EmbedderUnavailable, Degradation::DeadlineExceeded]);
     assert!(report.memories[0].why.similarity.is_none());
-
-    let (store, cache) = fixture.open().await;
-    let without_timer = builder(fixture, store, cache).0.build().expect("a timer is not required");
-    assert!(matches!(without_timer.recall(ask()).await, Err(Error::Invalid { field, .. }) if field == "deadline"));
     for deadline in [Duration::ZERO, Duration::from_secs(61)] {
         let error = manager.recall(RecallRequest { deadline: Some(deadline), ..ask() }).await.expect_err("refused");
         assert!(error.to_string().starts_with("deadline: given "), "{error}");
     }
+}
+
+/// A deadline that nobody keeps is refused.
+pub async fn a_deadline_takes_a_timer(fixture: &dyn ManagerFixture) {
+    let (store, cache) = fixture.open().await;
+    let without_timer = builder(fixture, store, cache).0.build().expect("a timer is not required");
+    let ask = RecallRequest::new(make::user("acme", "ann"), "harbour");
+    let refused = without_timer.recall(RecallRequest { deadline: Some(DEADLINE), ..ask.clone() }).await;
+    assert!(matches!(refused, Err(Error::Invalid { field, .. }) if field == "deadline"));
+    assert!(without_timer.recall(ask).await.is_ok(), "the control");
 }
 
 /// What is stored more than once in a scope is given once; equal texts of several scopes are several memories.

@@ -55,6 +55,11 @@ pub static CODES: &[Code] = &[
     code(409, "idempotency_conflict", "The idempotency key was used for another request."),
     code(409, "memories_changed", "A memory that the answer was made of was changed since. Ask again."),
     code(409, "not_yet_visible", "The write that `at_least` names is not to be seen here yet. Try again shortly."),
+    code(
+        409,
+        "value_rejected",
+        "The text is a value that was rejected; it may be written once the rejection is lifted.",
+    ),
     code(410, "forgotten", "The memory was forgotten for good, and its id is not used again."),
     code(412, "version_conflict", "The memory has another version than `If-Match` names: `allowed` says which."),
     code(413, "too_large", "The body or a field is too large; `allowed` says how large it may be."),

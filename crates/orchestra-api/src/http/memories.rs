@@ -397,10 +397,12 @@ pub async fn delete(
 pub type Forgotten = (Extension<Touched>, Json<ForgottenView>);
 
 /// What was forgotten, and where that was asked for, how many values were rejected.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Forgotten")]
 pub struct ForgottenView {
     #[serde(flatten)]
     receipt: ForgetReceipt,
+    /// How many values are not written again, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     rejected: Option<u64>,
 }
@@ -444,6 +446,7 @@ struct ForgetBody {
     /// Say what would go, and change nothing.
     #[serde(default)]
     dry_run: bool,
+    /// Let what goes not be written again, however it is written.
     #[serde(default)]
     reject: bool,
 }

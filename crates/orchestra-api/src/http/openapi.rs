@@ -14,15 +14,17 @@ use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 
 use super::admission::Route;
-use super::{ask, cache, consolidate, docs, feedback, memories, operations, search, sessions, usage, working};
+use super::{
+    ask, cache, consolidate, docs, feedback, memories, operations, rejections, search, sessions, usage, working,
+};
 use crate::error::{Document, PROBLEM_JSON, codes};
 use crate::identity::{Need, Permission};
 
 pub use operation::Operation;
 use operation::{Content, Resource};
 pub use parameter::{
-    Parameter, dry_run, if_match, kind_and_filter, memory_id, page, scope, session_id, user_and_agent, with_embeddings,
-    writing,
+    Parameter, dry_run, if_match, kind_and_filter, memory_id, page, reject, rejection_key, scope, session_id,
+    user_and_agent, with_embeddings, writing,
 };
 use schemas::{Schemas, in_plain_words};
 
@@ -53,6 +55,7 @@ fn resources() -> Vec<Resource> {
         resource("Sessions", "The turns of a conversation.", sessions::openapi::operations()),
         resource("Cache", "Answers that were given, for questions that mean the same.", answers),
         resource("Working memory", "A conversation that goes on.", working::openapi::operations()),
+        resource("Rejections", "Values that are not written again.", rejections::openapi::operations()),
         resource("Consolidation", "What is said many times, put together.", consolidate::openapi::operations()),
         resource("Operations", "What the operator asks.", operator),
         resource("Documentation", "This interface.", docs::operations()),

@@ -1,9 +1,12 @@
 //! `/v1/rejections`: the values that are not written again.
 
+pub mod openapi;
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use memory_core::{Rejection, Timestamp, ValueKey};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::cursor::List;
@@ -14,11 +17,17 @@ use crate::identity::{Identity, Permission};
 use crate::state::AppState;
 
 /// A rejection. What it says is not kept, and so not shown.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Rejection")]
 struct RejectionView<'a> {
+    /// Names the value in its scope, 64 hexadecimal digits; it does not tell the text.
+    #[schemars(with = "String")]
     key: ValueKey,
+    /// Whose memory does not take it.
     scope: ScopeView<'a>,
+    /// When it was rejected.
     rejected_at: Timestamp,
+    /// By whose key, as its prefix, or by whom.
     rejected_by: &'a str,
 }
 
@@ -33,9 +42,12 @@ impl<'a> From<&'a Rejection> for RejectionView<'a> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RejectionPage")]
 struct PageView<'a> {
+    /// The oldest first.
     rejections: Vec<RejectionView<'a>>,
+    /// The `cursor` of the next page; `null` on the last.
     next: Option<String>,
 }
 
@@ -52,8 +64,10 @@ pub async fn list(State(state): State<AppState>, identity: Identity, mut params:
 }
 
 /// Whether a rejection was taken back.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Lifted")]
 pub struct LiftedView {
+    /// False where there was none.
     lifted: bool,
 }
 

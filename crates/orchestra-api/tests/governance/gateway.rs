@@ -17,10 +17,11 @@ const OTHER: &str = "I am allergic to lilies";
 
 /// Every route that may write, and whether a text of its body becomes a memory. One that is new fails the test until it is
 /// named here.
-const ROUTES: [(&str, &str, bool); 12] = [
+const ROUTES: [(&str, &str, bool); 16] = [
     ("POST", "/v1/memories", true),
     ("PATCH", "/v1/memories/{id}", true),
     ("POST", "/v1/sessions/{id}/messages", true),
+    ("POST", "/v1/sessions/{id}/working/promote", true),
     ("POST", "/v1/consolidate", true),
     // They take away.
     ("POST", "/v1/memories/forget", false),
@@ -28,6 +29,10 @@ const ROUTES: [(&str, &str, bool); 12] = [
     ("DELETE", "/v1/sessions/{id}/messages", false),
     ("DELETE", "/v1/rejections/{id}", false),
     ("POST", "/v1/cache/invalidate", false),
+    ("POST", "/v1/cache/feedback", false),
+    ("DELETE", "/v1/sessions/{id}/working", false),
+    // What is said in a conversation is its own while it goes on, and no memory until it is promoted.
+    ("POST", "/v1/sessions/{id}/working", false),
     // An answer to a prompt is no memory: it is found by its prompt only, and goes with the memories that it used.
     ("POST", "/v1/cache/entries", false),
     // A call of a tool is a call of one of the others.
@@ -138,6 +143,11 @@ async fn no_bypass_path() {
         let outcomes: Vec<&str> = steps.iter().map(|step| step["outcome"].as_str().unwrap()).collect();
         assert!(!outcomes.is_empty() && outcomes.iter().all(|outcome| *outcome == "refused_rejected"), "{steps:#?}");
         tried.insert("/v1/consolidate");
+        let said = json!({"scope": ann(), "messages": [{"role": "user", "content": VALUE}]});
+        home.post(&acme, "/v1/sessions/tuesday/working", said).await.ok(201);
+        let promoted = home.post(&acme, "/v1/sessions/tuesday/working/promote", json!({"scope": ann()})).await.ok(200);
+        assert_eq!(promoted["promoted"][0]["status"], "refused_rejected", "{promoted:#}");
+        tried.insert("/v1/sessions/{id}/working/promote");
         let all: BTreeSet<&str> = ROUTES.iter().filter(|(.., writes)| *writes).map(|(_, path, _)| *path).collect();
         assert_eq!(tried, all, "each path was tried");
         let carries = |memory: &&Value| {

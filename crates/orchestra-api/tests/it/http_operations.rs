@@ -87,7 +87,7 @@ async fn requests_are_measured_by_route_and_never_by_what_they_say() {
         r#"orchestra_http_requests_total{method="GET",route="none",status="404"}"#,
         r#"orchestra_http_requests_total{method="other",route="/v1/memories",status="405"}"#,
         r#"orchestra_http_request_seconds_bucket{method="GET",route="/v1/memories/{id}",le="+Inf"}"#,
-        r#"memory_cache_feedback_total{verdict="wrong"} "#,
+        r#"orchestra_cache_feedback_total{verdict="wrong"} "#,
         r#"medium_term_provider="embedded""#,
         "process_resident_memory_bytes ",
     ] {

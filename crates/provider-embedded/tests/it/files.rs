@@ -76,7 +76,7 @@ async fn a_newer_schema_is_refused() {
     written(&home).await;
     other_program(&home.path(), "PRAGMA user_version = 99").await;
     let reason = refusal(&home).await;
-    assert!(reason.contains("was written by a newer version (schema 99, this one knows 6)"), "{reason}");
+    assert!(reason.contains("was written by a newer version (schema 99, this one knows 7)"), "{reason}");
 }
 
 #[tokio::test]

@@ -1,13 +1,15 @@
 //! What the document says about `/v1/memories`.
 
 use axum::http::StatusCode;
-use memory_core::ForgetReceipt;
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 
-use super::{AddedView, BatchBody, BatchView, ForgetBody, HistoryView, MemoryBody, PageView, PatchBody, UpdatedView};
+use super::{
+    AddedView, BatchBody, BatchView, ForgetBody, ForgottenView, HistoryView, MemoryBody, PageView, PatchBody,
+    UpdatedView,
+};
 use crate::http::openapi::{
-    EXAMPLE_ID, Operation, dry_run, if_match, kind_and_filter, memory_id, page, scope, with_embeddings, writing,
+    EXAMPLE_ID, Operation, dry_run, if_match, kind_and_filter, memory_id, page, reject, scope, with_embeddings, writing,
 };
 use crate::http::wire::MemoryView;
 
@@ -85,7 +87,7 @@ fn add() -> Operation {
         ],
     )
     .with_headers(&["Location"])
-    .refuses(&["space_mismatch", "id_taken", "idempotency_conflict", "forgotten", "quota_exceeded"])
+    .refuses(&["space_mismatch", "id_taken", "idempotency_conflict", "forgotten", "quota_exceeded", "value_rejected"])
     .refuses(&["embedder_refused", "embedder_unavailable"])
 }
 
@@ -153,7 +155,14 @@ fn update() -> Operation {
     ])
     .answers::<UpdatedView<'static>>(StatusCode::OK, "The new version.", [("another text", updated)])
     .with_headers(&["ETag"])
-    .refuses(&["not_found", "version_conflict", "space_mismatch", "embedder_refused", "embedder_unavailable"])
+    .refuses(&[
+        "not_found",
+        "version_conflict",
+        "value_rejected",
+        "space_mismatch",
+        "embedder_refused",
+        "embedder_unavailable",
+    ])
 }
 
 fn receipt(forgotten: Value) -> Value {
@@ -179,8 +188,8 @@ fn delete() -> Operation {
     )
     .takes([memory_id()])
     .takes(scope())
-    .takes([dry_run()])
-    .answers::<ForgetReceipt>(StatusCode::OK, "What went.", [("one", receipt(json!([EXAMPLE_ID])))])
+    .takes([dry_run(), reject()])
+    .answers::<ForgottenView>(StatusCode::OK, "What went.", [("one", receipt(json!([EXAMPLE_ID])))])
 }
 
 fn history() -> Operation {
@@ -202,6 +211,8 @@ fn history() -> Operation {
 }
 
 fn forget() -> Operation {
+    let mut rejected = receipt(json!([EXAMPLE_ID]));
+    rejected["rejected"] = 1.into();
     Operation::new(
         "memories.forget",
         "Forget many memories",
@@ -211,7 +222,12 @@ fn forget() -> Operation {
     .reads::<ForgetBody>([
         ("by their ids", json!({"scope": {"user": "ann"}, "ids": [EXAMPLE_ID]})),
         ("by a filter, dry", json!({"scope": {"user": "ann"}, "filter": {"metadata.trip": "lisbon"}, "dry_run": true})),
+        ("what is not so", json!({"scope": {"user": "ann"}, "ids": [EXAMPLE_ID], "reject": true})),
         ("all of a person", json!({"scope": {"user": "ann"}, "all": true})),
     ])
-    .answers::<ForgetReceipt>(StatusCode::OK, "What went.", [("one", receipt(json!([EXAMPLE_ID])))])
+    .answers::<ForgottenView>(
+        StatusCode::OK,
+        "What went.",
+        [("one", receipt(json!([EXAMPLE_ID]))), ("one that was rejected", rejected)],
+    )
 }

@@ -86,6 +86,16 @@ pub fn session_id() -> Parameter {
     Parameter::new::<String>(Place::Path, "id", "The session, percent-encoded.").such_as("monday")
 }
 
+/// The value that a path names.
+pub fn rejection_key(example: &str) -> Parameter {
+    Parameter::new::<String>(Place::Path, "id", "The `key` of the rejection.").such_as(example)
+}
+
+/// `reject`: for good.
+pub fn reject() -> Parameter {
+    Parameter::query::<bool>("reject", "Let what goes not be written again, however it is written.")
+}
+
 /// `user` and `agent`: whose memory.
 pub fn user_and_agent() -> [Parameter; 2] {
     [

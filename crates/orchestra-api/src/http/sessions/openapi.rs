@@ -1,10 +1,10 @@
 //! What the document says about the turns of a conversation.
 
 use axum::http::StatusCode;
-use memory_core::ForgetReceipt;
 use serde_json::json;
 
 use super::{MessagesBody, MessagesView};
+use crate::http::memories::ForgottenView;
 use crate::http::memories::openapi::example;
 use crate::http::openapi::{EXAMPLE_ID, Operation, dry_run, page, session_id, user_and_agent, writing};
 use crate::http::wire::BatchView;
@@ -48,7 +48,13 @@ fn add() -> Operation {
             }),
         )],
     )
-    .refuses(&["idempotency_conflict", "quota_exceeded", "embedder_refused", "embedder_unavailable"])
+    .refuses(&[
+        "idempotency_conflict",
+        "quota_exceeded",
+        "value_rejected",
+        "embedder_refused",
+        "embedder_unavailable",
+    ])
 }
 
 fn list() -> Operation {
@@ -81,7 +87,7 @@ fn delete() -> Operation {
     .takes([session_id()])
     .takes(user_and_agent())
     .takes([dry_run()])
-    .answers::<ForgetReceipt>(
+    .answers::<ForgottenView>(
         StatusCode::OK,
         "What went.",
         [(

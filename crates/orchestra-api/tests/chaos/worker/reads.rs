@@ -165,7 +165,7 @@ pub async fn list(campaign: &Campaign, tenant: usize, server: usize, scope: &str
                 model.violate(Kind::Duplicated, name, format!("{place}: listed twice"));
             }
         }
-        match body["next"].as_u64() {
+        match body["next"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => return Some(seen),
         }

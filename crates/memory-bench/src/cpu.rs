@@ -7,6 +7,11 @@ pub fn client() -> f64 {
     Process::read("self").map_or(0.0, |process| process.seconds)
 }
 
+/// Seconds of processor time that a process has used.
+pub fn of(pid: u32) -> f64 {
+    Process::read(&pid.to_string()).map_or(0.0, |process| process.seconds)
+}
+
 /// Seconds of processor time that a Postgres has used: its postmaster and the processes that it has started.
 pub fn of_postgres(postmaster: u32) -> f64 {
     let Ok(entries) = fs::read_dir("/proc") else { return 0.0 };

@@ -3,6 +3,7 @@
 //! Each prints what it compares side by side, measured in one run: the machines are shared, so ratios say more than
 //! times.
 
+mod api;
 mod cache;
 mod corpus;
 mod cpu;
@@ -45,6 +46,11 @@ enum Command {
     Cache(cache::Args),
     /// How the store on Postgres loads, writes and searches, beside the least that can be sent to the same Postgres
     Store(store::Args),
+    /// What the server takes for each kind of call over HTTP, beside the least that can be sent and a bare handler
+    Api(api::Args),
+    /// The bare handler that the benchmark of the server starts
+    #[command(hide = true)]
+    BareServer(api::bare::Args),
 }
 
 #[tokio::main]
@@ -57,6 +63,8 @@ async fn main() -> Result<()> {
         Command::Write(args) => write::run(&args).await?,
         Command::Cache(args) => cache::run(&args).await?,
         Command::Store(args) => store::run(&args).await?,
+        Command::Api(args) => api::run(&args).await?,
+        Command::BareServer(args) => return api::bare::serve(&args).await,
     };
     report.print(cli.json)
 }

@@ -56,7 +56,8 @@ impl Servers {
             "short_term_provider": "redis",
             "medium_term_provider": "alloydb",
             "redis": {"url": redis_url},
-            "alloydb": {"url": postgres_url, "role": "orchestra_app"},
+            // With 128 at once a recall over all waits for longer than a server lets it: it is to be slow here, not refused.
+            "alloydb": {"url": postgres_url, "role": "orchestra_app", "acquire_timeout_ms": 60_000},
         });
         let file = folder.path().join("orchestra.yaml");
         // JSON is YAML too.

@@ -77,6 +77,8 @@ impl Database {
         config.vector_dim = size.dimensions;
         config.max_connections = 32;
         config.index.kind = index;
+        // On a busy machine a call is to be slow, not refused.
+        config.acquire_timeout = Duration::from_secs(60);
         let provider = AlloyDbMemoryProvider::connect(config.clone()).await?;
         let options: PgConnectOptions = url.parse()?;
         let pool = PgPoolOptions::new().max_connections(32).min_connections(1).test_before_acquire(false);

@@ -187,6 +187,8 @@ LANGUAGE plpgsql STABLE AS $$
 DECLARE
     v_status smallint[];
     v_at int;
+    -- Most tenants have rejected nothing: then no row is looked up.
+    v_rejects boolean := EXISTS (SELECT FROM orchestra.rejections r WHERE r.tenant = p_tenant);
 BEGIN
     v_status := ARRAY(
         SELECT CASE
@@ -198,7 +200,7 @@ BEGIN
                     ELSE 3
                 END
             WHEN t.id IS NOT NULL THEN CASE WHEN i.writer IN ('import', 'consolidation') THEN 2 ELSE 4 END
-            WHEN orchestra.is_rejected(p_tenant, ARRAY[i.reads, i.looks])
+            WHEN v_rejects AND orchestra.is_rejected(p_tenant, ARRAY[i.reads, i.looks])
                 THEN CASE WHEN i.writer IN ('import', 'consolidation') THEN 5 ELSE 6 END
             WHEN i.writer IN ('import', 'consolidation') AND EXISTS (
                 SELECT FROM orchestra.forgotten_texts f

@@ -136,11 +136,17 @@ fn form(text: &str, each: fn(char, &mut String)) -> String {
 
 fn pass(text: &str, each: fn(char, &mut String)) -> String {
     let mut folded = String::with_capacity(text.len());
-    let shown = text.chars().filter(|c| !is_ignorable(*c)).nfkc().filter(|c| !is_ignorable(*c));
-    shown.for_each(|c| each(c, &mut folded));
+    if text.is_ascii() {
+        // Nearly every text: its characters have one form each, and are all shown.
+        text.chars().for_each(|c| each(c, &mut folded));
+    } else {
+        let shown = text.chars().filter(|c| !is_ignorable(*c)).nfkc().filter(|c| !is_ignorable(*c));
+        shown.for_each(|c| each(c, &mut folded));
+        folded = folded.nfkc().collect();
+    }
     let mut form = String::with_capacity(folded.len());
     let mut is_apart = false;
-    let mut rest = folded.nfkc().peekable();
+    let mut rest = folded.chars().peekable();
     while let Some(c) = rest.next() {
         let is_minus = is_dash(c)
             && rest.peek().is_some_and(|next| next.is_numeric())
@@ -159,6 +165,9 @@ fn pass(text: &str, each: fn(char, &mut String)) -> String {
 
 /// A character as it reads: without its case.
 fn read(c: char, form: &mut String) {
+    if c.is_ascii() {
+        return form.push(c.to_ascii_lowercase());
+    }
     // By way of the capital, which brings together what has one capital: the two small sigmas, ß and ss.
     form.extend(c.to_uppercase().flat_map(char::to_lowercase));
 }

@@ -118,26 +118,19 @@ BEGIN
         );
     END IF;
 
-    -- In the order of the arrays, as unnest gives them.
+    -- By subscript: an array that a function holds is taken apart once, where unnest would first write out a table of each.
     INSERT INTO orchestra.memories (
         id, tenant, user_id, agent_id, session_id, session, version, kind, text, actor, metadata, importance, writer,
         path, evidence, valid_from, valid_to, recorded_at, expires_at, content_hash, words, length, space, embedding,
         embedding_half
     )
     SELECT
-        i.id, p_tenant, i.user_id, i.agent_id, i.session_id, i.session, i.version, i.kind, i.text, i.actor, i.metadata,
-        i.importance, i.writer, i.path, i.evidence::uuid[], i.valid_from, i.valid_to, i.recorded_at, i.expires_at,
-        i.content_hash, i.words::tsvector, i.length, i.space, i.embedding, i.embedding_half
-    FROM unnest(
-        p_id, p_user_id, p_agent_id, p_session_id, v_session, p_version, p_kind, p_text, p_actor, p_metadata,
-        p_importance, p_writer, p_path, p_evidence, p_valid_from, p_valid_to, p_recorded_at, p_expires_at,
-        p_content_hash, p_words, p_length, p_space, p_embedding, p_embedding_half, v_status
-    ) AS i(
-        id, user_id, agent_id, session_id, session, version, kind, text, actor, metadata, importance, writer, path,
-        evidence, valid_from, valid_to, recorded_at, expires_at, content_hash, words, length, space, embedding,
-        embedding_half, status
-    )
-    WHERE i.status = 0
+        p_id[i], p_tenant, p_user_id[i], p_agent_id[i], p_session_id[i], v_session[i], p_version[i], p_kind[i], p_text[i],
+        p_actor[i], p_metadata[i], p_importance[i], p_writer[i], p_path[i], p_evidence[i]::uuid[], p_valid_from[i],
+        p_valid_to[i], p_recorded_at[i], p_expires_at[i], p_content_hash[i], p_words[i]::tsvector, p_length[i], p_space[i],
+        p_embedding[i], p_embedding_half[i]
+    FROM generate_series(1, cardinality(p_id)) AS i
+    WHERE v_status[i] = 0
     ON CONFLICT (id) DO NOTHING;
     GET DIAGNOSTICS v_count = ROW_COUNT;
     IF v_count < cardinality(array_positions(v_status, 0::smallint)) THEN
@@ -187,7 +180,7 @@ LANGUAGE plpgsql STABLE AS $$
 DECLARE
     v_status smallint[];
     v_at int;
-    -- Most tenants have rejected nothing: then no row is looked up.
+    -- Most tenants have rejected nothing: then no function is called.
     v_rejects boolean := EXISTS (SELECT FROM orchestra.rejections r WHERE r.tenant = p_tenant);
 BEGIN
     v_status := ARRAY(
@@ -243,7 +236,10 @@ $$;
 CREATE FUNCTION orchestra.is_rejected(p_tenant text, p_key bytea[]) RETURNS boolean
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
-    RETURN EXISTS (SELECT FROM orchestra.rejections r WHERE r.tenant = p_tenant AND r.key = ANY (p_key))
-        OR EXISTS (SELECT FROM orchestra.rejections r WHERE r.tenant = p_tenant AND r.looks = ANY (p_key));
+    -- Most tenants have rejected nothing: then no key is looked for.
+    RETURN EXISTS (SELECT FROM orchestra.rejections r WHERE r.tenant = p_tenant) AND (
+        EXISTS (SELECT FROM orchestra.rejections r WHERE r.tenant = p_tenant AND r.key = ANY (p_key))
+        OR EXISTS (SELECT FROM orchestra.rejections r WHERE r.tenant = p_tenant AND r.looks = ANY (p_key))
+    );
 END
 $$;

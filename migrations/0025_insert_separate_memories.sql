@@ -73,25 +73,18 @@ BEGIN
         FROM unnest(p_key, p_body_hash, p_id) AS i(key, body_hash, id)
         WHERE i.key IS NOT NULL;
     END IF;
-    -- In the order of the arrays, as unnest gives them.
+    -- By subscript, as `insert_memories` does.
     INSERT INTO orchestra.memories (
         id, tenant, user_id, agent_id, session_id, session, version, kind, text, actor, metadata, importance, writer,
         path, evidence, valid_from, valid_to, recorded_at, expires_at, content_hash, words, length, space, embedding,
         embedding_half
     )
     SELECT
-        i.id, p_tenant, i.user_id, i.agent_id, i.session_id, i.session, i.version, i.kind, i.text, i.actor, i.metadata,
-        i.importance, i.writer, i.path, i.evidence::uuid[], i.valid_from, i.valid_to, i.recorded_at, i.expires_at,
-        i.content_hash, i.words::tsvector, i.length, i.space, i.embedding, i.embedding_half
-    FROM unnest(
-        p_id, p_user_id, p_agent_id, p_session_id, v_session, p_version, p_kind, p_text, p_actor, p_metadata,
-        p_importance, p_writer, p_path, p_evidence, p_valid_from, p_valid_to, p_recorded_at, p_expires_at,
-        p_content_hash, p_words, p_length, p_space, p_embedding, p_embedding_half
-    ) AS i(
-        id, user_id, agent_id, session_id, session, version, kind, text, actor, metadata, importance, writer, path,
-        evidence, valid_from, valid_to, recorded_at, expires_at, content_hash, words, length, space, embedding,
-        embedding_half
-    );
+        p_id[i], p_tenant, p_user_id[i], p_agent_id[i], p_session_id[i], v_session[i], p_version[i], p_kind[i], p_text[i],
+        p_actor[i], p_metadata[i], p_importance[i], p_writer[i], p_path[i], p_evidence[i]::uuid[], p_valid_from[i],
+        p_valid_to[i], p_recorded_at[i], p_expires_at[i], p_content_hash[i], p_words[i]::tsvector, p_length[i], p_space[i],
+        p_embedding[i], p_embedding_half[i]
+    FROM generate_series(1, cardinality(p_id)) AS i;
     RETURN v_token;
 END
 $$;

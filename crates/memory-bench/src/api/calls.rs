@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use super::bare;
 use super::http::{Connection, post};
 use super::servers::Servers;
+use super::{Kind, bare};
 use crate::corpus;
 
 /// Over how many users the memories are spread.
@@ -85,6 +85,16 @@ impl Call {
             Self::Repeat | Self::Exact | Self::Meaning | Self::Miss | Self::Store => Some(Self::BareHit),
             Self::Remember => Some(Self::RawInsert),
             Self::RecallUser | Self::RecallAll => Some(Self::RawSearch),
+        }
+    }
+
+    /// What it is measured with: a floor with what is compared with it.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::RawHit | Self::BareHit | Self::Repeat | Self::Exact | Self::Meaning => Kind::Hit,
+            Self::Miss | Self::Store => Kind::Miss,
+            Self::RawInsert | Self::Remember => Kind::Remember,
+            Self::RawSearch | Self::RecallUser | Self::RecallAll => Kind::Recall,
         }
     }
 

@@ -48,10 +48,11 @@ mod usage;
 mod wire;
 mod working;
 
+use axum::handler::Handler as _;
 use axum::http::{Method, StatusCode};
-use axum::middleware::{from_fn, from_fn_with_state, map_response};
+use axum::middleware::from_fn_with_state;
 use axum::{Extension, Router};
-use tower::util::option_layer;
+use tower::ServiceBuilder;
 
 pub(crate) use json::read_body;
 pub use openapi::document;
@@ -62,7 +63,6 @@ use crate::client::Client;
 use crate::error::Problem;
 use crate::identity::{Need, Permission};
 use crate::mcp::endpoint;
-use crate::metrics;
 use crate::state::AppState;
 use admission::Route;
 
@@ -70,30 +70,28 @@ use admission::Route;
 pub fn router(state: AppState) -> Router {
     let api = api(&state);
     let mcp = endpoint::routes(Client::local(api.clone())).method_not_allowed_fallback(no_such_method);
+    let mcp = mcp.layer(from_fn_with_state(state.clone(), request::traced));
     api.merge(around(mcp, &state))
-}
-
-/// What lies around every route.
-fn around(routes: Router<AppState>, state: &AppState) -> Router {
-    let cors = browser::cors(&state.settings().identity.cors_origins);
-    routes
-        .layer(from_fn_with_state(state.clone(), request::for_this_host))
-        .layer(from_fn(metrics::measured))
-        .layer(from_fn(request::traced))
-        .layer(browser::compression())
-        .layer(option_layer(cors))
-        .layer(map_response(browser::secured))
-        .with_state(state.clone())
 }
 
 /// Every route but those whose answers are made of calls of these.
 fn api(state: &AppState) -> Router {
+    let traced = from_fn_with_state(state.clone(), request::traced);
     let routes = table().into_iter().map(|route| route.admitted(state));
     let routes = routes
         .fold(Router::new(), |router, (path, handler)| router.route(path, handler))
-        .fallback(no_such_route)
-        .method_not_allowed_fallback(no_such_method);
+        .fallback(no_such_route.layer(traced.clone()))
+        .method_not_allowed_fallback(no_such_method.layer(traced));
     around(routes, state)
+}
+
+/// What lies around every route: one layer, since each copies all that is inside of it for every request.
+fn around(routes: Router<AppState>, state: &AppState) -> Router {
+    let layers = ServiceBuilder::new()
+        .map_response(browser::secured)
+        .option_layer(browser::cors(&state.settings().identity.cors_origins))
+        .layer(browser::compression());
+    routes.layer(layers).with_state(state.clone())
 }
 
 /// As [`router`], for a caller in this process: who opened the memory may do everything in it, without a key.

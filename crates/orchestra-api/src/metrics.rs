@@ -4,14 +4,14 @@
 //! users and texts are in no label. A `route` is the pattern that a request matched, so labels have no more values than
 //! there are routes.
 
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::collections::HashMap;
+use std::sync::{LazyLock, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request};
-use axum::http::Method;
-use axum::middleware::Next;
-use axum::response::Response;
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use axum::http::{Method, StatusCode};
+use metrics::{
+    Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use crate::state::AppState;
@@ -90,17 +90,36 @@ pub fn render(state: &AppState) -> Option<String> {
     HANDLE.get().and_then(Option::as_ref).map(PrometheusHandle::render)
 }
 
-/// Counts a request and measures how long it took.
-pub async fn measured(request: Request, next: Next) -> Response {
-    let method = method_name(request.method());
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let begun = Instant::now();
-    let response = next.run(request).await;
-    let route = route.as_ref().map_or("none", MatchedPath::as_str).to_owned();
-    histogram!(REQUEST_SECONDS, "method" => method, "route" => route.clone()).record(begun.elapsed());
-    let status = response.status().as_u16().to_string();
-    counter!(REQUESTS, "method" => method, "route" => route, "status" => status).increment(1);
-    response
+/// The time and the count of the requests of one method with one status.
+struct Answered {
+    method: &'static str,
+    status: StatusCode,
+    seconds: Histogram,
+    requests: Counter,
+}
+
+/// What was asked for before, by route: to find it anew by its labels takes longer.
+static ANSWERED: LazyLock<RwLock<HashMap<String, Vec<Answered>>>> = LazyLock::new(RwLock::default);
+
+/// Counts a request that was answered, and how long that took.
+pub(crate) fn answered(method: &'static str, route: &str, status: StatusCode, took: Duration) {
+    let note = |answered: &Answered| {
+        answered.seconds.record(took);
+        answered.requests.increment(1);
+    };
+    let known = ANSWERED.read().unwrap_or_else(PoisonError::into_inner);
+    let of_route = known.get(route).map_or(&[][..], Vec::as_slice);
+    if let Some(answered) = of_route.iter().find(|answered| (answered.method, answered.status) == (method, status)) {
+        return note(answered);
+    }
+    drop(known);
+    let name = route.to_owned();
+    let seconds = histogram!(REQUEST_SECONDS, "method" => method, "route" => name.clone());
+    let code = status.as_str().to_owned();
+    let requests = counter!(REQUESTS, "method" => method, "route" => name.clone(), "status" => code);
+    let answered = Answered { method, status, seconds, requests };
+    note(&answered);
+    ANSWERED.write().unwrap_or_else(PoisonError::into_inner).entry(name).or_default().push(answered);
 }
 
 /// Counts what a reader said of a cached answer.

@@ -51,22 +51,22 @@ pub fn init(args: &LogArgs, default: &str, traces: &TraceSettings) -> anyhow::Re
     })?;
     let logged = filter.and(filter_fn(is_logged));
     let (traces, exported) = Traces::begin(traces)?;
-    let registry = tracing_subscriber::registry().with(exported);
-    match args.log_format {
-        LogFormat::Json => {
-            let layer = tracing_subscriber::fmt::layer()
-                .json()
-                .flatten_event(true)
-                .with_span_list(false)
-                .with_writer(std::io::stderr);
-            registry.with(layer.with_filter(logged)).try_init()?;
-        }
+    let log = match args.log_format {
+        LogFormat::Json => tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .with_writer(std::io::stderr)
+            .with_filter(logged)
+            .boxed(),
         LogFormat::Human => {
             let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            let layer = tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(std::io::stderr);
-            registry.with(layer.with_filter(logged)).try_init()?;
+            tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(std::io::stderr).with_filter(logged).boxed()
         }
-    }
+    };
+    // Only the layers there are: beside a layer that may be none, the registry makes each span that nobody wants.
+    let layers: Vec<_> = std::iter::once(log).chain(exported.map(Layer::boxed)).collect();
+    tracing_subscriber::registry().with(layers).try_init()?;
     Ok(traces)
 }
 

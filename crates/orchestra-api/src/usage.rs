@@ -7,11 +7,10 @@
 
 mod file;
 
-use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::Utc;
@@ -77,13 +76,28 @@ pub struct Used {
 }
 
 tokio::task_local! {
-    static TALLY: RefCell<Usage>;
+    static TALLY: Tally;
+}
+
+/// What a request uses, as far as it has come.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tally(Arc<Mutex<Usage>>);
+
+impl Tally {
+    /// Does the work of a request, whose use is added up here.
+    pub(crate) async fn of<T>(&self, work: impl Future<Output = T>) -> T {
+        TALLY.scope(self.clone(), work).await
+    }
+
+    /// What was used until now.
+    pub(crate) fn sum(&self) -> Usage {
+        lock(&self.0).clone()
+    }
 }
 
 /// Adds to what the request at hand uses; nothing where there is none.
 pub(crate) fn note(add: impl FnOnce(&mut Usage)) {
-    // Nobody adds while adding.
-    let _ = TALLY.try_with(|tally| add(&mut tally.borrow_mut()));
+    let _ = TALLY.try_with(|tally| add(&mut lock(&tally.0)));
 }
 
 /// Adds an answer of the cache.
@@ -111,16 +125,6 @@ fn tokens(text: &str) -> u64 {
     let beginning = &text[..text.floor_char_boundary(ESTIMATED_BYTES)];
     let tokens = u64::from(estimate_tokens(beginning));
     tokens * text.len() as u64 / beginning.len().max(1) as u64
-}
-
-/// Does the work of a request, and gives with what comes of it what was used.
-pub(crate) async fn tallied<T>(work: impl Future<Output = T>) -> (T, Usage) {
-    TALLY
-        .scope(RefCell::default(), async {
-            let done = work.await;
-            (done, TALLY.with(RefCell::take))
-        })
-        .await
 }
 
 impl UsageLog {
@@ -319,11 +323,9 @@ mod tests {
     #[tokio::test]
     async fn a_tally_is_of_one_request() {
         note_embedded(&["nobody counts this"]);
-        let (given, usage) = tallied(async {
-            note_embedded(&["one", "two"]);
-            7
-        })
-        .await;
-        assert_eq!((given, usage.embedded_texts, usage.embedded_tokens), (7, 2, 2));
+        let tally = Tally::default();
+        tally.of(async { note_embedded(&["one", "two"]) }).await;
+        note_embedded(&["nor this"]);
+        assert_eq!((tally.sum().embedded_texts, tally.sum().embedded_tokens), (2, 2));
     }
 }

@@ -42,8 +42,8 @@ enum Run {
 impl Run {
     fn of(c: char) -> Self {
         match c {
-            _ if c.is_whitespace() => Self::Space,
             'a'..='z' | 'A'..='Z' => Self::Letters,
+            _ if c.is_whitespace() => Self::Space,
             '0'..='9' => Self::Digits,
             _ if c.is_ascii() => Self::Punctuation,
             '\u{80}'..='\u{1fff}' => Self::OtherLetters,

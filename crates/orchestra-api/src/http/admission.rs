@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use axum::Extension;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::handler::Handler;
 use axum::http::request::Parts;
@@ -10,14 +9,16 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
+use tracing::Span;
 
-use super::request::{RequestId, to_its_end};
+use super::request::{RequestId, around, in_its_turn, to_its_end};
 use super::usage::counted;
 use crate::error::Problem;
 use crate::identity::audit::{Event, Touched};
 use crate::identity::limits::Taken;
 use crate::identity::{Identity, Need, Permission};
 use crate::state::AppState;
+use crate::traces::RequestSpan;
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -49,27 +50,24 @@ impl Route {
     /// The handler behind everything that a request has to pass.
     pub fn admitted(self, state: &AppState) -> (&'static str, MethodRouter<AppState>) {
         let Self { path, need, operation, handler, .. } = self;
-        let handler = match need {
-            Need::Permission(_) => handler.route_layer(from_fn_with_state((state.clone(), operation), counted)),
-            Need::Nothing | Need::NothingOnLoopback(_) | Need::Identity => handler,
-        };
-        let handler = match need {
-            // What the operator's probes ask is answered while the server is busy or shutting down.
-            Need::Nothing | Need::NothingOnLoopback(_) => handler,
-            Need::Identity | Need::Permission(Permission::Read) => {
-                handler.route_layer(from_fn_with_state(state.clone(), to_its_end))
-            }
-            Need::Permission(Permission::Write | Permission::Admin) => handler
-                .route_layer(from_fn_with_state((state.clone(), operation), audited))
-                .route_layer(from_fn_with_state(state.clone(), to_its_end)),
-        };
-        (path, handler.route_layer(from_fn_with_state((state.clone(), need), admit)))
+        (path, handler.route_layer(from_fn_with_state((state.clone(), need, operation), admitted)))
     }
+}
+
+/// What is known of a route: its need, and its name in the audit log.
+type Admitted = (AppState, Need, &'static str);
+
+/// What is around every request, and its admission.
+async fn admitted(State(admitted): State<Admitted>, request: Request, next: Next) -> Response {
+    let state = admitted.0.clone();
+    around(&state, request, |request| admit(admitted, request, next)).await
 }
 
 /// Lets a request through when its caller may make it: finds out who it is, compares what they may do, and takes a token
 /// out of their tenant's bucket. The handler finds the [`Identity`] beside the request, and no key in it.
-pub async fn admit(State((state, need)): State<(AppState, Need)>, mut request: Request, next: Next) -> Response {
+async fn admit(admitted: Admitted, mut request: Request, next: Next) -> Response {
+    let (state, need, _) = &admitted;
+    let need = *need;
     let gate = state.gate();
     // Only a caller in this process can have put it there: nothing that comes over the network becomes an extension.
     let in_process = request.extensions().get::<Identity>().is_some();
@@ -106,7 +104,10 @@ pub async fn admit(State((state, need)): State<(AppState, Need)>, mut request: R
     };
     let mut response = match refusal {
         Some(problem) => problem.into_response(),
-        None => next.run(request).await,
+        None => {
+            let identity = identity.clone();
+            worked_on(admitted, identity, request, next).await
+        }
     };
     if let Some(taken) = &taken {
         tell(taken, response.headers_mut());
@@ -134,27 +135,45 @@ fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs_f64().ceil() as u64
 }
 
-/// Writes down what a write or a deletion came to. It is inside of what is worked on to its end: a client that goes away
+/// Lets the handler work. What the operator's probes ask is answered while the server is busy or shutting down.
+async fn worked_on((state, need, operation): Admitted, identity: Identity, request: Request, next: Next) -> Response {
+    let trace = request.extensions().get().cloned().unwrap_or(RequestSpan(Span::none())).0;
+    let request_id = request.extensions().get::<RequestId>().cloned();
+    // In a box, or it would be in each of the branches, and all of them are moved again and again.
+    let work = Box::pin(next.run(request));
+    match need {
+        Need::Nothing | Need::NothingOnLoopback(_) => work.await,
+        Need::Identity => in_its_turn(&state, work).await,
+        Need::Permission(Permission::Read) => {
+            in_its_turn(&state, counted(state.clone(), identity.tenant, operation, work)).await
+        }
+        Need::Permission(Permission::Write | Permission::Admin) => {
+            let audited = state.clone();
+            let counted = counted(state.clone(), identity.tenant.clone(), operation, work);
+            let work = async move {
+                let response = counted.await;
+                audit(&audited, &identity, request_id.as_ref(), operation, &response);
+                response
+            };
+            Box::pin(to_its_end(&state, trace, work)).await
+        }
+    }
+}
+
+/// Writes down what a write or a deletion came to. It is part of what is worked on to its end: a client that goes away
 /// leaves no gap.
-async fn audited(
-    State((state, operation)): State<(AppState, &'static str)>,
-    Extension(identity): Extension<Identity>,
-    Extension(request_id): Extension<RequestId>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let response = next.run(request).await;
+fn audit(
+    state: &AppState,
+    identity: &Identity,
+    request_id: Option<&RequestId>,
+    operation: &'static str,
+    response: &Response,
+) {
     let nothing = Touched::default();
     let touched = response.extensions().get::<Touched>().unwrap_or(&nothing);
+    let request_id = request_id.map(RequestId::as_str).unwrap_or_default();
     let status = response.status().as_u16();
-    state.gate().audit().record(Event {
-        identity: &identity,
-        request_id: request_id.as_str(),
-        operation,
-        touched,
-        status,
-    });
-    response
+    state.gate().audit().record(Event { identity, request_id, operation, touched, status });
 }
 
 impl FromRequestParts<AppState> for Identity {

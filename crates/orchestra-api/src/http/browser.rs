@@ -41,7 +41,7 @@ pub fn compression() -> CompressionLayer<And<DefaultPredicate, SizeAbove>> {
 }
 
 /// An answer is no page, belongs in no frame, and is kept by nobody on the way. What the route says itself stands.
-pub async fn secured(mut response: Response) -> Response {
+pub fn secured<B>(mut response: Response<B>) -> Response<B> {
     let headers = response.headers_mut();
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -1,18 +1,25 @@
 //! What happens around every request: its id, its span, its turn, and who writes.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
-use std::time::Instant;
+use std::panic::AssertUnwindSafe;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
 use memory_core::{IdempotencyKey, Origin, Writer};
 use tracing::{Instrument, Span};
+use uuid::Uuid;
 
 use super::json::JsonBody;
 use crate::error::{Problem, with_request_id};
+use crate::metrics;
 use crate::state::AppState;
 use crate::traces::{self, RequestSpan};
 
@@ -24,6 +31,7 @@ pub const WRITER: HeaderName = HeaderName::from_static("x-orchestra-writer");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
 const MAX_REQUEST_ID_BYTES: usize = 128;
+const HEADERS_ADDED: usize = 8;
 
 /// A request's id, beside it while it is worked on.
 #[derive(Debug, Clone)]
@@ -44,16 +52,39 @@ impl RequestId {
         };
         Self(match headers.get(&REQUEST_ID).filter(acceptable) {
             Some(id) => id.clone(),
-            None => HeaderValue::from_str(&uuid::Uuid::now_v7().to_string()).expect("a UUID is visible ASCII"),
+            None => HeaderValue::from_str(&new_id().to_string()).expect("a UUID is visible ASCII"),
         })
     }
 }
 
-/// Gives the request an id and a span, and logs how it ended.
-pub async fn traced(mut request: Request, next: Next) -> Response {
+/// A UUID of version 7. What makes it unique is a hash of a count, by a key that the process drew once: asking the system for
+/// randomness would take as long as looking for the answer.
+fn new_id() -> Uuid {
+    static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let halves = [KEY.hash_one((count, 0_u8)), KEY.hash_one((count, 1_u8))];
+    let mut random = [0; 10];
+    random.copy_from_slice(&[halves[0].to_le_bytes(), halves[1].to_le_bytes()].concat()[..10]);
+    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+}
+
+/// What is [`around`] a request that no admission is for.
+pub async fn traced(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    around(&state, request, |request| next.run(request)).await
+}
+
+/// Gives the request an id and a span, refuses what is for another host, and logs and measures how it ended.
+pub async fn around<F>(state: &AppState, mut request: Request, work: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     let id = RequestId::of(request.headers());
-    let path = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let trace = traces::of_request(request.method(), &path, request.headers());
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let path = matched.as_ref().map_or("none", MatchedPath::as_str);
+    let method = metrics::method_name(request.method());
+    let trace = traces::of_request(request.method(), path, request.headers());
     let span = trace.in_scope(|| {
         tracing::info_span!(
             "http_request",
@@ -65,16 +96,23 @@ pub async fn traced(mut request: Request, next: Next) -> Response {
         )
     });
     request.extensions_mut().insert(RequestSpan(trace.clone()));
-    let ended = trace.clone();
     request.extensions_mut().insert(id.clone());
     let begun = Instant::now();
+    let ended = trace.clone();
     async move {
-        let mut response = with_request_id(next.run(request).await, id.as_str());
-        let duration_ms = begun.elapsed().as_micros() as f64 / 1000.0;
-        let status = response.status().as_u16();
-        tracing::info!(status, duration_ms, "request answered");
-        traces::answered(&ended, status);
-        response.headers_mut().insert(REQUEST_ID, id.0);
+        let response = match is_for_another_host(state, request.headers()) {
+            Some(problem) => problem.into_response(),
+            None => work(request).await,
+        };
+        let mut response = with_request_id(response, id.as_str());
+        let (status, took) = (response.status(), begun.elapsed());
+        metrics::answered(method, path, status, took);
+        tracing::info!(status = status.as_u16(), duration_ms = took.as_micros() as f64 / 1000.0, "request answered");
+        traces::answered(&ended, status.as_u16());
+        let headers = response.headers_mut();
+        // For this one and those that are added around.
+        headers.reserve(HEADERS_ADDED);
+        headers.insert(REQUEST_ID, id.0);
         response
     }
     .instrument(span)
@@ -84,22 +122,19 @@ pub async fn traced(mut request: Request, next: Next) -> Response {
 
 /// Refuses a request for another host, while the server is one that only this machine reaches and that asks nobody for
 /// credentials. A web page whose name was made to point to this machine (DNS rebinding) could otherwise read the memory.
-pub async fn for_this_host(State(state): State<AppState>, request: Request, next: Next) -> Response {
+fn is_for_another_host(state: &AppState, headers: &HeaderMap) -> Option<Problem> {
     let settings = state.settings();
     if settings.allow_unauthenticated || state.gate().asks_for_keys() || !settings.listen.ip().is_loopback() {
-        return next.run(request).await;
+        return None;
     }
-    match request.headers().get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned()) {
-        Some(host) if !is_this_machine(&host) => {
-            let allowed =
-                "localhost or a loopback address; --allow-unauthenticated lifts this for a server behind a proxy";
-            Problem::bad_argument("wrong_host", "Host", format!("{host:?}"), allowed)
-                .with_status(StatusCode::MISDIRECTED_REQUEST)
-                .into_response()
-        }
-        // A request in process has no host.
-        _ => next.run(request).await,
+    // A request in process has no host.
+    let host = String::from_utf8_lossy(headers.get(header::HOST)?.as_bytes());
+    if is_this_machine(&host) {
+        return None;
     }
+    let allowed = "localhost or a loopback address; --allow-unauthenticated lifts this for a server behind a proxy";
+    let problem = Problem::bad_argument("wrong_host", "Host", format!("{host:?}"), allowed);
+    Some(problem.with_status(StatusCode::MISDIRECTED_REQUEST))
 }
 
 /// Whether a host, with or without a port, is a name or an address of this machine.
@@ -112,31 +147,36 @@ pub(crate) fn is_this_machine(host: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Works on the request to its end, even when the client goes away: a change and what follows from it (the cached
-/// answers it invalidates) are never torn apart. A panic becomes a 500.
-pub async fn to_its_end(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let Some(turn) = state.turn().await else {
-        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "the server is shutting down")
-            .into_response();
-    };
-    let RequestSpan(trace) = request.extensions().get().cloned().unwrap_or(RequestSpan(Span::none()));
+/// Does the work of a read. It ends when the client goes away.
+pub async fn in_its_turn(state: &AppState, work: impl Future<Output = Response>) -> Response {
+    let Some(_turn) = state.turn().await else { return shutting_down() };
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| panicked())
+}
+
+/// Does the work of a write to its end, even when the client goes away: a change and what follows from it (the cached
+/// answers it invalidates) are never torn apart.
+pub async fn to_its_end(
+    state: &AppState,
+    trace: Span,
+    work: impl Future<Output = Response> + Send + 'static,
+) -> Response {
+    let Some(turn) = state.turn().await else { return shutting_down() };
     let work = async move {
-        let response = next.run(request).await;
+        let response = work.await;
         drop(turn);
         response
     };
-    match tokio::spawn(work.in_current_span().instrument(trace)).await {
-        Ok(response) => response,
-        Err(error) => {
-            tracing::error!(%error, "request handler panicked");
-            Problem::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "internal",
-                "the server failed; its log says why, under this request's id",
-            )
-            .into_response()
-        }
-    }
+    tokio::spawn(work.in_current_span().instrument(trace)).await.unwrap_or_else(|_| panicked())
+}
+
+fn shutting_down() -> Response {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "the server is shutting down").into_response()
+}
+
+fn panicked() -> Response {
+    tracing::error!("request handler panicked");
+    let detail = "the server failed; its log says why, under this request's id";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
 }
 
 /// By whom and on which path a request writes. The path assigns it; the header can only name a writer of less trust.

@@ -2,13 +2,12 @@
 
 pub mod openapi;
 
+use axum::Json;
 use axum::body::HttpBody as _;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::State;
 use axum::response::Response;
-use axum::{Extension, Json};
-use memory_core::Timestamp;
 use memory_core::usage::Usage;
+use memory_core::{Scope, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -17,21 +16,43 @@ use crate::error::Problem;
 use crate::identity::Identity;
 use crate::import::time;
 use crate::state::AppState;
-use crate::usage::tallied;
+use crate::usage::Tally;
 
-/// Counts what an operation uses. It is inside of what is worked on to its end: a client that goes away is counted too.
+/// Does the work of an operation, and counts what it uses: that of a client that goes away too.
 pub async fn counted(
-    State((state, operation)): State<(AppState, &'static str)>,
-    Extension(identity): Extension<Identity>,
-    request: Request,
-    next: Next,
+    state: AppState,
+    tenant: Scope,
+    operation: &'static str,
+    work: impl Future<Output = Response>,
 ) -> Response {
-    let (response, mut usage) = tallied(next.run(request)).await;
-    usage.operations = 1;
-    usage.failures = u64::from(response.status().as_u16() >= 400);
-    usage.bytes_out = response.body().size_hint().lower();
-    state.usage().count(identity.tenant.tenant_name(), operation, &usage);
+    let tally = Tally::default();
+    let mut count = Count { state, tenant, operation, tally: tally.clone(), bytes_out: 0, has_failed: true };
+    let response = tally.of(work).await;
+    count.has_failed = response.status().as_u16() >= 400;
+    count.bytes_out = response.body().size_hint().lower();
     response
+}
+
+/// Counts an operation when it is over, or given up.
+struct Count {
+    state: AppState,
+    tenant: Scope,
+    operation: &'static str,
+    tally: Tally,
+    bytes_out: u64,
+    has_failed: bool,
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        let used = Usage {
+            operations: 1,
+            failures: u64::from(self.has_failed),
+            bytes_out: self.bytes_out,
+            ..self.tally.sum()
+        };
+        self.state.usage().count(self.tenant.tenant_name(), self.operation, &used);
+    }
 }
 
 #[derive(Serialize, JsonSchema)]

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use memory_core::Error;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use super::params::Params;
 use super::wire::tenant_refused;
 use crate::error::Problem;
 use crate::state::AppState;
@@ -49,6 +50,10 @@ impl FromRequest<AppState> for JsonBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
+        // All that these routes are told is in the body. Those that change one memory take their parameters themselves.
+        if request.method() == Method::POST {
+            Params::read(request.uri().query().unwrap_or_default())?.finish()?;
+        }
         check_content_type(request.headers())?;
         let bytes = read_body(request, state.settings().limits.body_bytes).await?;
         usage::note(|usage| usage.bytes_in += bytes.len() as u64);

@@ -29,7 +29,11 @@ impl FromRequestParts<AppState> for Params {
 }
 
 impl Params {
-    fn read(query: &str) -> Result<Self, Problem> {
+    /// The parameters of a URL.
+    ///
+    /// # Errors
+    /// A 400 for text that is not percent-encoded UTF-8, and for a parameter that is there twice.
+    pub fn read(query: &str) -> Result<Self, Problem> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));

@@ -347,3 +347,33 @@ async fn a_problem_has_every_part() {
     });
     assert_eq!(answer.ok(400), expected);
 }
+
+/// What a route with a body is told in its URL is neither taken nor passed over.
+#[tokio::test]
+async fn no_route_with_a_body_passes_over_a_parameter() {
+    let api = Api::new().await;
+    let routes = [
+        ("/v1/memories", json!({"text": "t"})),
+        ("/v1/memories/search", json!({"query": "t"})),
+        ("/v1/memories/forget", json!({"all": true})),
+        ("/v1/sessions/s/messages", json!({"messages": [{"text": "t"}]})),
+        ("/v1/sessions/s/working", json!({"messages": [{"role": "user", "content": "t"}]})),
+        ("/v1/sessions/s/working/promote", json!({})),
+        ("/v1/cache/lookup", json!({"prompt": "p"})),
+        ("/v1/cache/entries", json!({"prompt": "p", "response": "r"})),
+        ("/v1/cache/invalidate", json!({"all": true})),
+        ("/v1/cache/feedback", json!({"entry": "x"})),
+        ("/v1/ask", json!({"prompt": "p"})),
+        ("/v1/consolidate", json!({})),
+    ];
+    for (route, body) in &routes {
+        let answer = send(&api.router, Method::POST, &format!("{route}?dry_run=true"), &[], body.to_string()).await;
+        let allowed = "400 unknown_field [dry_run] dry_run: given an unknown parameter, allowed: no parameters";
+        assert_eq!(answer.problem(), allowed, "{route}");
+    }
+    let tenant = send(&api.router, Method::POST, "/v1/memories?tenant=b", &[], routes[0].1.to_string()).await;
+    assert_eq!(tenant.status, 400);
+    let posts = orchestra_api::http::needs().into_iter().filter(|(method, ..)| method == Method::POST).count();
+    assert_eq!(posts, routes.len(), "every such route is here");
+    assert_eq!(api.get("/v1/stats").await.ok(200)["store"]["memories"], 0);
+}

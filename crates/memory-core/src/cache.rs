@@ -40,6 +40,7 @@ pub const NEAR: f32 = 0.5;
 /// - One entry for each (scope, fingerprint, space, normalised prompt): a later `store` takes the former's place.
 /// - An answer does not outlive a memory it depends on: it expires with the first of them, where the cache knows them.
 /// - `a_filter_narrows_what_answers`: an exact or semantic hit, and an entry named as near, matches the request's filter.
+/// - `a_late_answer_is_not_filed`: what was invalidated is not filed by a `store_since` of before.
 /// - `lookup` never changes an answer. An outage of the cache is a [retryable](Error::is_retryable) error, which
 ///   [`TieredMemoryManager`](crate::TieredMemoryManager) treats as a miss.
 #[async_trait]
@@ -48,8 +49,27 @@ pub trait SemanticCache: fmt::Debug + Send + Sync {
     /// not finding one is not counted as a miss: the lookup by meaning is still to come.
     async fn lookup(&self, request: &CacheRequest) -> Result<CacheLookup>;
 
-    /// Files an answer. Gives its entry id.
-    async fn store(&self, entry: NewCacheEntry) -> Result<CacheEntryId>;
+    /// Where the invalidations of the scope's tenant are. What an answer is made of is looked at after this and before
+    /// [`store_since`](Self::store_since).
+    async fn mark(&self, scope: &Scope) -> Result<CacheMark>;
+
+    /// Files an answer and gives its entry id, or `None` when something of its tenant was invalidated since the mark, whether
+    /// or not that would have removed the answer: take another mark and look again at what the answer is made of.
+    ///
+    /// The step that files decides it. So a request that is delayed, and one whose caller is gone, is not filed behind the
+    /// invalidation that should have removed its answer.
+    async fn store_since(&self, entry: NewCacheEntry, since: &CacheMark) -> Result<Option<CacheEntryId>>;
+
+    /// Files an answer, for those who need not look at anything after the mark: what it is made of cannot have changed.
+    /// Gives its entry id.
+    async fn store(&self, entry: NewCacheEntry) -> Result<CacheEntryId> {
+        loop {
+            let mark = self.mark(&entry.scope).await?;
+            if let Some(id) = self.store_since(entry.clone(), &mark).await? {
+                return Ok(id);
+            }
+        }
+    }
 
     /// Removes entries, and gives how many it removed, or would in a dry run.
     async fn invalidate(&self, request: &InvalidateRequest) -> Result<u64>;
@@ -85,6 +105,10 @@ impl fmt::Display for CacheEntryId {
         self.0.fmt(f)
     }
 }
+
+/// Up to where the invalidations of a tenant had come. Opaque to callers, and of use for as long as an answer is filed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheMark(pub String);
 
 /// What must be equal, beside the prompt, for an answer to be the answer: who answered, under which instructions, with
 /// which tools, in which format, with which parameters. Parts that are absent are a value of their own.

@@ -35,8 +35,9 @@ pub mod value_key;
 pub mod working;
 
 pub use cache::{
-    CacheEntry, CacheEntryId, CacheHit, CacheLookup, CacheMode, CachePolicy, CacheRequest, CacheStats, Compatibility,
-    Fingerprint, HitKind, InvalidateRequest, InvalidateSelection, NearMiss, NewCacheEntry, Refused, SemanticCache,
+    CacheEntry, CacheEntryId, CacheHit, CacheLookup, CacheMark, CacheMode, CachePolicy, CacheRequest, CacheStats,
+    Compatibility, Fingerprint, HitKind, InvalidateRequest, InvalidateSelection, NearMiss, NewCacheEntry, Refused,
+    SemanticCache,
 };
 pub use embedding::{Embedder, Embedding, EmbeddingSpace, MAX_DIMENSIONS, Purpose};
 pub use error::{BoxError, Error, Result};

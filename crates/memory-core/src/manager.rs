@@ -20,6 +20,8 @@ use crate::{
 pub const DEFAULT_CANDIDATES: usize = 400;
 /// The threshold of the semantic cache, a cosine similarity.
 pub const DEFAULT_CACHE_THRESHOLD: f32 = 0.85;
+/// How often it is tried to file an answer while its tenant's memories change.
+const FILING_ATTEMPTS: usize = 8;
 /// How much of the turn before goes into a turn's embedding, in characters from its end.
 const CONTEXT_CHARS: usize = 512;
 
@@ -393,15 +395,37 @@ impl TieredMemoryManager {
     /// As [`NewCacheEntry::validate`], and as [`Embedder::embed`] and [`SemanticCache::store`] where trying again would not help.
     #[tracing::instrument(level = "debug", skip_all)]
     pub async fn cache_store(&self, entry: NewCacheEntry) -> Result<Option<CacheEntryId>> {
-        self.cache_store_since(entry, None).await
+        self.cache_store_since(entry, None, &[]).await
     }
 
-    /// Files an answer that was computed since a mark, and takes it back when a memory it depends on was changed since: the
-    /// invalidation of that change may have come before the answer.
+    /// Files an answer that was made of these versions of memories, unless one of them is another version by now, however
+    /// long the request was under way. It depends on them beside what it names itself.
+    ///
+    /// # Errors
+    /// As [`cache_store`](Self::cache_store).
+    #[tracing::instrument(level = "debug", skip_all)]
+    pub async fn cache_store_of(&self, mut entry: NewCacheEntry, versions: &[(MemoryId, u64)]) -> Result<Filled> {
+        for (id, _) in versions {
+            if !entry.depends_on.contains(id) {
+                entry.depends_on.push(*id);
+            }
+        }
+        let (tenant, memories) = (entry.scope.whole_tenant(), entry.depends_on.clone());
+        if let Some(id) = self.cache_store_since(entry, None, versions).await? {
+            return Ok(Filled::Filed(id));
+        }
+        let stands = self.stand(&tenant, &memories, None).await && self.are_current(&tenant, versions).await;
+        Ok(if stands { Filled::NoCache } else { Filled::Changed })
+    }
+
+    /// Files an answer that was computed since a mark of the store, or of these versions, unless a memory it depends on was
+    /// changed since. Each change is seen: one that is committed by the time the memories are looked at there, a later one
+    /// by its invalidation, which comes after the mark of the cache.
     async fn cache_store_since(
         &self,
         mut entry: NewCacheEntry,
         since: Option<&StoreMark>,
+        versions: &[(MemoryId, u64)],
     ) -> Result<Option<CacheEntryId>> {
         entry.validate()?;
         let Some(cache) = &self.short_term_provider else { return Ok(None) };
@@ -410,13 +434,29 @@ impl TieredMemoryManager {
             None => entry.embedding = self.cache_embedding(&entry.prompt).await?,
         }
         let (tenant, memories) = (entry.scope.whole_tenant(), entry.depends_on.clone());
-        let Some(id) = or_outage(cache.store(entry).await)? else { return Ok(None) };
-        if self.stand(&tenant, &memories, since).await {
-            return Ok(Some(id));
+        // Where a tenant's memories change all the time the answer is not kept: the next who asks computes it again.
+        for _ in 0..FILING_ATTEMPTS {
+            let Some(mark) = or_outage(cache.mark(&tenant).await)? else { return Ok(None) };
+            if !self.stand(&tenant, &memories, since).await || !self.are_current(&tenant, versions).await {
+                return Ok(None);
+            }
+            match or_outage(cache.store_since(entry.clone(), &mark).await)? {
+                Some(None) => {}
+                filed => return Ok(filed.flatten()),
+            }
         }
-        let selection = InvalidateSelection::Entry(id);
-        cache.invalidate(&InvalidateRequest { scope: tenant, selection, dry_run: false }).await?;
         Ok(None)
+    }
+
+    /// Whether each of these memories is of this version by now.
+    async fn are_current(&self, tenant: &Scope, versions: &[(MemoryId, u64)]) -> bool {
+        for &(id, version) in versions {
+            match self.medium_term_provider.get(tenant, id).await {
+                Ok(Some(memory)) if memory.version == version => {}
+                _ => return false,
+            }
+        }
+        true
     }
 
     /// Whether an answer may be kept that depends on these memories; not when nobody can say.

@@ -213,6 +213,44 @@ pub async fn corrections_reach_the_cache(fixture: &dyn CacheFixture) {
     }
 }
 
+/// An answer that was made before an invalidation is not filed after it, whichever way it was invalidated, and takes
+/// nothing with it. Filed from a mark after it, it is there, and other tenants have nothing to do with it.
+pub async fn a_late_answer_is_not_filed(fixture: &dyn CacheFixture) {
+    let cache = fixture.open().await;
+    let scope = make::user("acme", "ann");
+    let memory = fixture.memory(&scope).await;
+    let late = NewCacheEntry { depends_on: vec![memory], tags: vec!["prices".into()], ..entry(&scope, "one", "late") };
+    let tenant = scope.whole_tenant();
+    let is_there = async |prompt: &str| {
+        matches!(cache.lookup(&request(&scope, prompt)).await.expect("lookup"), CacheLookup::Hit(_))
+    };
+    for selection in [
+        InvalidateSelection::DependsOn(vec![memory]),
+        InvalidateSelection::Tag("prices".into()),
+        InvalidateSelection::All,
+    ] {
+        // Something is on file, so that the cache of the tenant has begun.
+        store(&*cache, &scope, "two", None).await;
+        let mark = cache.mark(&scope).await.expect("mark");
+        invalidate(&*cache, &tenant, selection.clone(), false).await;
+        assert_eq!(cache.store_since(late.clone(), &mark).await.expect("no failure"), None, "{selection:?}");
+        assert!(!is_there("one").await, "{selection:?}");
+        assert_eq!(is_there("two").await, selection != InvalidateSelection::All);
+        let mark = cache.mark(&scope).await.expect("mark");
+        assert!(cache.store_since(late.clone(), &mark).await.expect("store").is_some(), "{selection:?}");
+        assert!(is_there("one").await);
+        // What is on file stays where a late one is refused.
+        invalidate(&*cache, &tenant, InvalidateSelection::Tag("another".into()), false).await;
+        let later = NewCacheEntry { response: "later".into(), ..late.clone() };
+        assert_eq!(cache.store_since(later, &mark).await.expect("no failure"), None);
+        assert_eq!(hit(&*cache, &request(&scope, "one")).await.entry.response, "late");
+    }
+    let mark = cache.mark(&scope).await.expect("mark");
+    invalidate(&*cache, &Scope::tenant("globex").expect("a valid name"), InvalidateSelection::All, false).await;
+    invalidate(&*cache, &tenant, InvalidateSelection::All, true).await;
+    assert!(cache.store_since(late, &mark).await.expect("store").is_some());
+}
+
 /// Filing an answer for the same question again replaces the former one, with its time to live.
 pub async fn a_later_answer_takes_the_place(fixture: &dyn CacheFixture) {
     let cache = fixture.open().await;

@@ -132,7 +132,7 @@ macro_rules! cache_suite {
             an_exact_repeat_is_a_hit, a_near_prompt_is_a_hit_with_its_similarity, cache_answers_only_its_question,
             a_near_miss_says_why, the_guard_refuses_over_the_threshold, spaces_never_mix, an_expired_entry_is_a_miss,
             hits_do_not_prolong_a_life, a_sliding_entry_lives_while_it_is_used, corrections_reach_the_cache,
-            a_later_answer_takes_the_place, invalidation_is_as_narrow_as_asked, a_dry_run_changes_nothing,
+            a_late_answer_is_not_filed, a_later_answer_takes_the_place, invalidation_is_as_narrow_as_asked, a_dry_run_changes_nothing,
             counters_count, hostile_text_is_only_text, a_filter_narrows_what_answers
         );
     };

@@ -4,6 +4,7 @@ mod answers;
 mod asking;
 pub mod consolidation;
 mod failing;
+mod filing;
 mod outages;
 mod recall;
 pub mod sessions;
@@ -14,10 +15,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use memory_core::manager::TieredMemoryManagerBuilder;
 use memory_core::{
-    CacheEntryId, CacheLookup, CacheRequest, CacheStats, Clock, Compatibility, Degradation, Draft, Embedder, Embedding,
-    EmbeddingSpace, Error, Fingerprint, ForgetRequest, HitKind, InsertStatus, InvalidateRequest, MemoryId, MemoryKind,
-    MemoryPatch, MemoryStore, Metadata, NewCacheEntry, Origin, Purpose, RecallRequest, RememberRequest, Result, Scope,
-    Selection, SemanticCache, Tier, TieredMemoryManager, Writer,
+    CacheEntryId, CacheLookup, CacheMark, CacheRequest, CacheStats, Clock, Compatibility, Degradation, Draft, Embedder,
+    Embedding, EmbeddingSpace, Error, Filled, Fingerprint, ForgetRequest, HitKind, InsertStatus, InvalidateRequest,
+    MemoryId, MemoryKind, MemoryPatch, MemoryStore, Metadata, NewCacheEntry, Origin, Purpose, RecallRequest,
+    RememberRequest, Result, Scope, Selection, SemanticCache, Tier, TieredMemoryManager, Writer,
 };
 
 pub use self::answers::{
@@ -28,6 +29,7 @@ pub use self::asking::{
     an_answer_is_bound_to_the_memories_it_was_asked_with, an_answer_out_of_half_a_memory_is_not_kept,
     an_answer_that_was_overtaken_is_refused,
 };
+pub use self::filing::an_answer_that_is_outrun_while_it_is_filed_is_not_kept;
 pub use self::outages::{
     an_answer_that_was_outrun_by_a_change_is_not_kept, another_follower_goes_on_where_one_ended,
     without_the_cache_corrections_stand_and_are_brought_later, without_the_embedder_exact_prompts_are_answered,
@@ -63,7 +65,9 @@ macro_rules! manager_suite {
         $crate::__suite!(
             manager, $fixture;
             what_is_remembered_is_recalled, a_turn_is_embedded_with_the_turn_before, an_exact_repeat_is_not_embedded,
-            corrections_reach_the_cache, forgetting_reaches_the_cache, forgetting_again_reaches_the_cache, without_the_embedder_recall_goes_by_words,
+            corrections_reach_the_cache, an_answer_of_a_former_version_is_not_filed,
+            an_answer_that_is_outrun_while_it_is_filed_is_not_kept, forgetting_reaches_the_cache,
+            forgetting_again_reaches_the_cache, without_the_embedder_recall_goes_by_words,
             without_the_cache_every_lookup_is_a_miss, one_of_many_computes_the_answer,
             without_the_cache_corrections_stand_and_are_brought_later, another_follower_goes_on_where_one_ended,
             without_the_store_errors_pass_and_the_cache_serves, without_the_embedder_memories_get_their_vector_later,
@@ -151,6 +155,36 @@ pub async fn corrections_reach_the_cache(fixture: &dyn ManagerFixture) {
     assert!(is_hit(&manager, &scope, "Who runs the launch?").await);
     let report = manager.recall(RecallRequest::new(scope, "When is the launch?")).await.expect("recall");
     assert_eq!(report.memories[0].memory.text, "The launch is in June");
+}
+
+/// An answer that was made of a former version of a memory is not filed, however late it comes; one that was made of this
+/// version is, and goes with it.
+pub async fn an_answer_of_a_former_version_is_not_filed(fixture: &dyn ManagerFixture) {
+    let (manager, _) = manager(fixture, true).await;
+    let scope = make::user("acme", "ann");
+    let ids = remember(
+        &manager,
+        vec![Draft::new(scope.clone(), "The launch is in May"), Draft::new(scope.clone(), "Bob runs it")],
+    )
+    .await;
+    let (launch, other) = (ids[0].0, ids[1].0);
+    let of = async |version| {
+        let entry = answer(&scope, "When is the launch?", vec![other]);
+        manager.cache_store_of(entry, &[(launch, version)]).await.expect("no failure")
+    };
+    assert!(matches!(of(1).await, Filled::Filed(_)));
+    let patch = MemoryPatch { text: Some("The launch is in June".into()), ..MemoryPatch::default() };
+    manager.update(&scope, launch, patch.clone()).await.expect("update");
+    assert_eq!(of(1).await, Filled::Changed);
+    assert!(!is_hit(&manager, &scope, "When is the launch?").await);
+    assert!(matches!(of(2).await, Filled::Filed(_)));
+    assert!(is_hit(&manager, &scope, "When is the launch?").await);
+    manager.update(&scope, launch, patch).await.expect("update");
+    assert!(!is_hit(&manager, &scope, "When is the launch?").await, "it depends on what it was made of");
+    assert_eq!(of(2).await, Filled::Changed);
+    let gone = ForgetRequest { scope: scope.clone(), selection: Selection::Ids(vec![launch]), dry_run: false };
+    manager.forget(&gone).await.expect("forget");
+    assert_eq!(of(3).await, Filled::Changed);
 }
 
 /// Forgetting a memory takes the cached answers that used it along, in every session of the tenant.
@@ -279,7 +313,11 @@ impl SemanticCache for AwayCache {
         self.away("lookup")
     }
 
-    async fn store(&self, _: NewCacheEntry) -> Result<CacheEntryId> {
+    async fn mark(&self, _: &Scope) -> Result<CacheMark> {
+        self.away("mark")
+    }
+
+    async fn store_since(&self, _: NewCacheEntry, _: &CacheMark) -> Result<Option<CacheEntryId>> {
         self.away("store")
     }
 

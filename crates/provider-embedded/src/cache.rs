@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use memory_core::cache::validate_request;
 use memory_core::{
-    CacheEntry, CacheEntryId, CacheHit, CacheLookup, CacheRequest, CacheStats, Error, HitKind, InvalidateRequest,
-    NewCacheEntry, Refused, Result, Scope, SemanticCache, Timestamp,
+    CacheEntry, CacheEntryId, CacheHit, CacheLookup, CacheMark, CacheRequest, CacheStats, Error, HitKind,
+    InvalidateRequest, NewCacheEntry, Refused, Result, Scope, SemanticCache, Timestamp,
 };
 use tracing::debug;
 
@@ -64,9 +64,14 @@ impl SemanticCache for EmbeddedProvider {
         }
     }
 
-    async fn store(&self, entry: NewCacheEntry) -> Result<CacheEntryId> {
+    async fn mark(&self, _: &Scope) -> Result<CacheMark> {
+        Ok(CacheMark(self.visible().to_string()))
+    }
+
+    async fn store_since(&self, entry: NewCacheEntry, since: &CacheMark) -> Result<Option<CacheEntryId>> {
         entry.validate()?;
-        match self.write("store", Task::FileAnswer(Box::new(entry))).await? {
+        let since = since.0.parse().map_err(|_| Error::invalid("mark", &since.0, "a mark that this cache gave"))?;
+        match self.write("store", Task::FileAnswer(Box::new(entry), since)).await? {
             Answer::Filed(id) => Ok(id),
             other => Err(unexpected("store", &other)),
         }

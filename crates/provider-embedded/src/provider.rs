@@ -13,7 +13,7 @@ use crate::lock::ProcessLock;
 use crate::schema::{self, Opened};
 use crate::shelves::Shelves;
 use crate::tenants::Tenants;
-use crate::writer::{Answer, Progress, Request, Task, Writer};
+use crate::writer::{Answer, Progress, Removals, Request, Task, Writer};
 
 /// How many requests may wait for the writer before the next caller waits to hand in its own.
 const QUEUE: usize = 1024;
@@ -79,6 +79,7 @@ impl EmbeddedProvider {
             tenants: tenants.clone(),
             shelves: shelves.clone(),
             visible: visible_sender,
+            removals: Removals::new(),
             // The process before may have been killed between forgetting and emptying the log.
             log_holds_forgotten: true,
             lock,
@@ -123,6 +124,11 @@ impl EmbeddedProvider {
 
     /// Checks that a read sees the write of `token`. Here every acknowledged write is seen, so only a token that is not
     /// from this store, or from a later state of it than it was restored to, is refused.
+    /// The last write that everyone sees.
+    pub(crate) fn visible(&self) -> u64 {
+        *self.inner.visible.borrow()
+    }
+
     pub(crate) fn check_visible(&self, token: &WriteToken) -> Result<()> {
         let parts =
             token.0.split_once('-').and_then(|(instance, sequence)| Some((instance, sequence.parse::<u64>().ok()?)));

@@ -50,7 +50,8 @@ pub(crate) enum Task {
         patch: Box<MemoryPatch>,
     },
     Forget(ForgetRequest),
-    FileAnswer(Box<NewCacheEntry>),
+    /// File an answer, unless something of its tenant was removed since that write.
+    FileAnswer(Box<NewCacheEntry>, u64),
     /// Give a sliding answer its time again.
     Prolong(CacheEntryId),
     Invalidate(InvalidateRequest),
@@ -83,6 +84,16 @@ impl Task {
         )
     }
 
+    /// In whose tenant it removes the answers that used a memory, or others.
+    fn removes_answers_of(&self) -> Option<&Scope> {
+        match self {
+            Self::Update { scope, .. } => Some(scope),
+            Self::Forget(request) => Some(&request.scope),
+            Self::Invalidate(request) => Some(&request.scope),
+            _ => None,
+        }
+    }
+
     /// Whether a refusal can only come before its first statement that changes anything, so that it needs no savepoint:
     /// one memory, or the key of an append, is checked, then all is written. The savepoint's two statements would be half
     /// of what such a write costs.
@@ -101,7 +112,7 @@ impl Task {
             Self::Invalidate(request) => request.dry_run,
             Self::Insert(_)
             | Self::Update { .. }
-            | Self::FileAnswer(_)
+            | Self::FileAnswer(..)
             | Self::AddVector(..)
             | Self::Follow(_)
             | Self::Append(_)
@@ -120,7 +131,7 @@ pub(crate) enum Answer {
     Inserted(InsertReceipt),
     Updated { memory: Arc<Memory>, token: WriteToken },
     Forgotten(ForgetReceipt),
-    Filed(CacheEntryId),
+    Filed(Option<CacheEntryId>),
     Prolonged,
     Invalidated(u64),
     VectorAdded(bool),
@@ -152,6 +163,7 @@ pub(crate) struct Writer {
     pub connection: SqliteConnection,
     pub config: EmbeddedConfig,
     pub progress: Progress,
+    pub removals: Removals,
     pub tenants: Arc<Tenants>,
     pub shelves: Arc<Shelves>,
     pub visible: watch::Sender<u64>,
@@ -177,11 +189,16 @@ impl Progress {
     }
 }
 
+/// The last write of each tenant that removed answers, or would have removed them. It need not be in the file: an answer
+/// that this process was to file is not filed by another one.
+pub(crate) type Removals = HashMap<String, u64>;
+
 /// One transaction, as far as it has come.
 struct Transaction<'a> {
     connection: &'a mut SqliteConnection,
     config: &'a EmbeddedConfig,
     progress: &'a mut Progress,
+    removals: &'a mut Removals,
     now: Timestamp,
     changes: Changes,
 }
@@ -295,7 +312,7 @@ impl Writer {
 
     async fn commit(&mut self, tasks: &[&Task]) -> Result<(Vec<Result<Answer>>, Changes)> {
         let failed = |error| backend("commit", error);
-        let Self { connection, config, progress, .. } = self;
+        let Self { connection, config, progress, removals, .. } = self;
         let before = progress.sequence;
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await.map_err(failed)?;
         let mut changes = Changes::default();
@@ -303,10 +320,14 @@ impl Writer {
         for task in tasks {
             let undo = progress.clone();
             let now = whole_micros(config.clock.now());
-            let mut transaction = Transaction { connection, config, progress, now, changes: Changes::default() };
+            let mut transaction =
+                Transaction { connection, config, progress, removals, now, changes: Changes::default() };
             let done = transaction.savepoint(task).await?;
             if done.is_ok() && !task.only_counts() {
                 changes.extend(transaction.changes);
+                if let Some(scope) = task.removes_answers_of() {
+                    removals.insert(scope.tenant_name().to_owned(), progress.sequence);
+                }
             } else {
                 *progress = undo;
             }
@@ -426,7 +447,10 @@ impl Transaction<'_> {
             Task::Insert(batch) => self.insert(batch).await.map(Answer::Inserted),
             Task::Update { scope, id, patch } => self.update(scope, *id, patch).await.map(Answer::from),
             Task::Forget(request) => self.forget(request).await.map(Answer::Forgotten),
-            Task::FileAnswer(entry) => self.file_answer(entry).await.map(Answer::Filed),
+            Task::FileAnswer(entry, since) => match self.removals.get(entry.scope.tenant_name()) {
+                Some(removal) if removal > since => Ok(Answer::Filed(None)),
+                _ => self.file_answer(entry).await.map(|id| Answer::Filed(Some(id))),
+            },
             Task::Prolong(id) => self.prolong(*id).await.map(|()| Answer::Prolonged),
             Task::Invalidate(request) => self.invalidate(request).await.map(Answer::Invalidated),
             Task::AddVector(unembedded, embedding) => {

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use memory_core::cache::{NEAR, Question, STORE_ROUNDING, TRIED, decide, validate_request};
 use memory_core::{
-    CacheEntry, CacheEntryId, CacheHit, CacheLookup, CacheMode, CachePolicy, CacheRequest, CacheStats, HitKind,
-    InvalidateRequest, NearMiss, NewCacheEntry, Refused, Result, Scope, SemanticCache, Timestamp,
+    CacheEntry, CacheEntryId, CacheHit, CacheLookup, CacheMark, CacheMode, CachePolicy, CacheRequest, CacheStats,
+    Error, HitKind, InvalidateRequest, NearMiss, NewCacheEntry, Refused, Result, Scope, SemanticCache, Timestamp,
 };
 use redis::{RedisError, Value};
-use tracing::{debug, warn};
+use tracing::warn;
 use uuid::Uuid;
 
 use crate::entry::{Apart, Document};
@@ -21,6 +21,7 @@ use crate::keys::{Epoch, Group, Keys, Shard};
 use crate::provider::{Guarded, RedisSemanticCacheProvider};
 use crate::query::{self, Nearest, exact, nearest, read_nearest, read_state};
 use crate::schema::IndexSchema;
+use crate::script;
 use crate::tenants::{REPEAT_LEASE, State, Tenant};
 use crate::verdicts::Pair;
 
@@ -64,8 +65,6 @@ struct Answers {
 /// An entry as it was filed.
 struct Filed {
     id: CacheEntryId,
-    /// In which epoch the tenant is by then.
-    now_epoch: Option<Epoch>,
     /// What it was filed for, if the index was another by then.
     outdated: Option<Arc<Live>>,
 }
@@ -84,30 +83,29 @@ impl SemanticCache for RedisSemanticCacheProvider {
         found
     }
 
-    async fn store(&self, entry: NewCacheEntry) -> Result<CacheEntryId> {
+    async fn mark(&self, scope: &Scope) -> Result<CacheMark> {
+        let tenant = self.inner.tenants.get(scope.tenant_name());
+        // An old one is as good: where it is outdated it refuses, and then Redis has said what the state is.
+        let state = match tenant.state() {
+            Some(state) => state,
+            None => self.begin_cache(scope, &tenant).await?,
+        };
+        Ok(mark_of(state))
+    }
+
+    async fn store_since(&self, entry: NewCacheEntry, since: &CacheMark) -> Result<Option<CacheEntryId>> {
         entry.validate()?;
         if let Some(embedding) = &entry.embedding {
             self.inner.config.space.expect(embedding.space())?;
         }
         let tenant = self.inner.tenants.get(entry.scope.tenant_name());
-        let mut epoch = match tenant.epoch() {
-            Some(epoch) => epoch,
-            None => self.first_epoch(&entry.scope, &tenant).await?,
-        };
+        let shard = self.inner.keys.shard(entry.scope.tenant_name());
         loop {
-            let Filed { id, now_epoch, outdated } = self.file(&entry, &tenant, epoch).await?;
-            match now_epoch {
-                Some(now_epoch) if now_epoch == epoch => {
-                    let Some(live) = outdated else { return Ok(id) };
-                    // A rebuild of the index began or ended: it is filed once more, so that the other one finds it.
-                    let shard = self.inner.keys.shard(entry.scope.tenant_name());
-                    if !self.has_changed("store", self.inner.config.write_deadline, shard, &live).await? {
-                        return Ok(id);
-                    }
-                }
-                // The cache of the tenant was emptied meanwhile: filed under the former epoch, nobody would find it.
-                Some(now_epoch) => epoch = now_epoch,
-                None => epoch = self.first_epoch(&entry.scope, &tenant).await?,
+            let Some(Filed { id, outdated }) = self.file(&entry, &tenant, since).await? else { return Ok(None) };
+            let Some(live) = outdated else { return Ok(Some(id)) };
+            // A rebuild of the index began or ended: it is filed once more, so that the other one finds it.
+            if !self.has_changed("store", self.inner.config.write_deadline, shard, &live).await? {
+                return Ok(Some(id));
             }
         }
     }
@@ -280,8 +278,8 @@ impl RedisSemanticCacheProvider {
         Ok(state)
     }
 
-    /// The epoch of a tenant's cache, which begins now unless it has begun.
-    async fn first_epoch(&self, scope: &Scope, tenant: &Tenant) -> Result<Epoch> {
+    /// The state of a tenant's cache, which begins now unless it has begun.
+    async fn begin_cache(&self, scope: &Scope, tenant: &Tenant) -> Result<State> {
         let inner = &*self.inner;
         let shard = inner.keys.shard(scope.tenant_name());
         let key = inner.keys.tenant(shard, scope.tenant_name());
@@ -292,7 +290,7 @@ impl RedisSemanticCacheProvider {
         });
         let state = read_state(Some(&answer.await?.0)).map_err(|error| damaged("store", error))?;
         tenant.learn(asked, state);
-        state.map(|state| state.epoch).ok_or_else(|| damaged("store", "an epoch that was just set is not there"))
+        state.ok_or_else(|| damaged("store", "an epoch that was just set is not there"))
     }
 
     /// Learns what the index is by now, and whether it is another than this.
@@ -303,62 +301,40 @@ impl RedisSemanticCacheProvider {
         Ok(*self.inner.common.indexes.live(shard) != *from)
     }
 
-    /// Files an entry in an epoch.
-    async fn file(&self, entry: &NewCacheEntry, tenant: &Tenant, epoch: Epoch) -> Result<Filed> {
+    /// Files an entry, unless the tenant's cache is another than it was at the mark.
+    async fn file(&self, entry: &NewCacheEntry, tenant: &Tenant, since: &CacheMark) -> Result<Option<Filed>> {
         let inner = &*self.inner;
+        let (epoch, removals) = read_mark(since)?;
         let id = CacheEntryId(Uuid::now_v7());
         let group = inner.keys.group(&entry.scope, entry.fingerprint, epoch);
         let place = Keys::place(&group, &entry.prompt);
         let key = inner.keys.entry(place);
-        let tenant_key = inner.keys.tenant(group.shard, entry.scope.tenant_name());
         let document = Document::new(entry, id, self.now());
         let live = inner.common.indexes.live(group.shard);
         let repeat = inner.repeats.is_on().then(|| document.clone());
-        let mut pipeline = redis::pipe();
-        pipeline.atomic().add_command(query::state(&tenant_key));
-        document.store(&mut pipeline, entry, &key, &group, epoch, &live).map_err(|error| damaged("store", error))?;
+        let mut arguments = vec![epoch.to_string().into_bytes(), removals.to_string().into_bytes()];
+        let filing = document.filing(entry, &group, epoch, &live).map_err(|error| damaged("store", error))?;
+        arguments.extend(filing);
         let mark_key = inner.common.indexes.mark_key(group.shard);
-        if let Some(mark_key) = &mark_key {
-            pipeline.cmd("GET").arg(mark_key);
-        }
+        let mut keys =
+            vec![inner.keys.tenant(group.shard, entry.scope.tenant_name()), key.clone(), Keys::response(&key)];
+        keys.extend(mark_key.clone());
         let asked = Instant::now();
         let answer =
             self.call(group.shard, "store", inner.config.write_deadline, Guarded::Yes, async |mut connection| {
-                pipeline.query_async::<Vec<Value>>(&mut connection).await
+                script::FILE.run::<(bool, Value, Option<String>)>(&mut connection, &keys, &arguments).await
             });
-        let mut answer = answer.await?.into_iter();
-        let (state, former, mark) = (answer.next(), answer.next(), answer.next());
-        let state = read_state(state.as_ref()).map_err(|error| damaged("store", error))?;
+        let (is_filed, state, mark) = answer.await?;
+        let state = read_state(Some(&state)).map_err(|error| damaged("store", error))?;
         tenant.learn(asked, state);
-        if let (Some(repeat), Some(state)) = (repeat, state.filter(|state| state.epoch == epoch)) {
+        if !is_filed {
+            return Ok(None);
+        }
+        if let (Some(repeat), Some(state)) = (repeat, state) {
             inner.repeats.put(place, repeat, state, asked);
         }
-        if matches!(former, Some(Value::Int(1..))) {
-            self.tell_of_change(group.shard, tenant_key);
-        }
-        let is_current = mark_key.is_none() || live.is_current(mark.as_ref().and_then(query::text));
-        let outdated = (!is_current).then_some(live);
-        Ok(Filed { id, now_epoch: state.map(|state| state.epoch), outdated })
-    }
-
-    /// Lets every process know that an answer was replaced by another. Nobody waits for it: until they know, they serve
-    /// the former answer, which was as good as the latter when it was read.
-    fn tell_of_change(&self, shard: Shard, tenant_key: String) {
-        let provider = self.clone();
-        tokio::spawn(async move {
-            let command = query::changed(&tenant_key);
-            let told = provider.call(
-                shard,
-                "store",
-                provider.inner.config.write_deadline,
-                Guarded::Yes,
-                async |mut connection| command.exec_async(&mut connection).await,
-            );
-            // What fails here is made good when the former answer's repeat has its greatest age.
-            if let Err(error) = told.await {
-                debug!(error = &error as &dyn std::error::Error, "a replaced answer was not counted");
-            }
-        });
+        let is_current = mark_key.is_none() || live.is_current(mark.as_deref());
+        Ok(Some(Filed { id, outdated: (!is_current).then_some(live) }))
     }
 
     fn judge(&self, request: &CacheRequest, now: Timestamp, key: String, answers: Answers) -> Result<Look> {
@@ -454,6 +430,17 @@ impl RedisSemanticCacheProvider {
         let apart: Apart = serde_json::from_slice(&json).map_err(|error| damaged("lookup", error))?;
         Ok((apart.id == document.entry.id).then_some(apart.response))
     }
+}
+
+fn mark_of(State { epoch, removals, .. }: State) -> CacheMark {
+    CacheMark(format!("{epoch}-{removals}"))
+}
+
+/// The epoch and the count of removals of a mark.
+fn read_mark(mark: &CacheMark) -> Result<(Epoch, u64)> {
+    let parts =
+        mark.0.split_once('-').and_then(|(epoch, removals)| Some((Epoch::parse(epoch)?, removals.parse().ok()?)));
+    parts.ok_or_else(|| Error::invalid("mark", &mark.0, "a mark that this cache gave"))
 }
 
 fn hit(entry: CacheEntry, kind: HitKind, similarity: f32, now: Timestamp) -> CacheLookup {

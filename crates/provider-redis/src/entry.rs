@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use chrono::SubsecRound as _;
 use memory_core::{CacheEntry, CacheEntryId, CacheRequest, Fingerprint, NewCacheEntry, Scope, Timestamp};
-use redis::Pipeline;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::filter;
 use crate::half::{from_half, to_half};
 use crate::index::Live;
-use crate::keys::{Epoch, Group, Keys, id_tag, label_tag, memory_tag, scope_tags};
+use crate::keys::{Epoch, Group, id_tag, label_tag, memory_tag, scope_tags};
 use crate::schema::{DataType, FieldKind, IndexField, IndexSchema};
 
 // The fields that the provider adds.
@@ -72,45 +71,41 @@ impl Document {
             && request.admits(&self.entry.metadata)
     }
 
-    /// Adds to a transaction what files it, so that the place is never half filled. The one answer that it adds is how many
-    /// keys of a former entry it removed.
-    pub(crate) fn store(
+    /// What files it, as the arguments of `file.lua` after the mark.
+    pub(crate) fn filing(
         mut self,
-        pipeline: &mut Pipeline,
         new: &NewCacheEntry,
-        key: &str,
         group: &Group,
         epoch: Epoch,
         live: &Live,
-    ) -> serde_json::Result<()> {
+    ) -> serde_json::Result<Vec<Vec<u8>>> {
         let ttl_ms = u64::try_from(new.ttl.as_millis()).unwrap_or(u64::MAX).max(1);
         let scope: Vec<String> = scope_tags(&self.scope, epoch).collect();
         let fields = self.fields(live.schemas());
-        let response_key = Keys::response(key);
-        // The former answer goes whole: it may have fields that this one has not.
-        pipeline.cmd("UNLINK").arg(key).arg(&response_key);
+        let mut apart = Vec::new();
         if self.entry.response.len() > INLINE_RESPONSE_BYTES {
-            let apart = Apart { id: self.entry.id, response: std::mem::take(&mut self.entry.response) };
             self.apart = true;
-            let json = serde_json::to_vec(&apart)?;
-            pipeline.cmd("SET").arg(&response_key).arg(json).arg("PX").arg(ttl_ms).ignore();
+            apart =
+                serde_json::to_vec(&Apart { id: self.entry.id, response: std::mem::take(&mut self.entry.response) })?;
         }
-        let hash = pipeline.cmd("HSET").arg(key);
-        hash.arg(GROUP).arg(&group.tag).arg(SCOPE).arg(scope.join(","));
-        hash.arg(EXPIRES).arg(millis_up(self.entry.expires_at)).arg(ENTRY).arg(serde_json::to_vec(&self)?);
+        let expires = millis_up(self.entry.expires_at);
+        let mut arguments = vec![ttl_ms.to_string().into_bytes(), apart];
+        let mut field = |name: &str, value: Vec<u8>| arguments.extend([name.as_bytes().to_vec(), value]);
+        field(GROUP, group.tag.as_bytes().to_vec());
+        field(SCOPE, scope.join(",").into_bytes());
+        field(EXPIRES, expires.to_string().into_bytes());
+        field(ENTRY, serde_json::to_vec(&self)?);
         for (name, value) in fields {
-            hash.arg(name).arg(value);
+            field(&name, value.into_bytes());
         }
         if let Some(embedding) = &new.embedding {
             let mut stored: Vec<_> = live.schemas().map(|schema| (schema.vector.stored(), schema)).collect();
             stored.dedup_by(|a, b| a.0 == b.0);
             for (name, schema) in stored {
-                hash.arg(name).arg(blob(embedding.values(), schema.vector.data_type));
+                field(&name, blob(embedding.values(), schema.vector.data_type));
             }
         }
-        hash.ignore();
-        pipeline.cmd("PEXPIRE").arg(key).arg(ttl_ms).ignore();
-        Ok(())
+        Ok(arguments)
     }
 
     /// The fields that depend on the schema, beside the vector: those of one schema, or of several at once.

@@ -84,6 +84,11 @@ impl RedisSemanticCacheProvider {
     async fn remove_from_scope(&self, scope: &Scope, tenant: &Tenant, links: &[String], place: Removal) -> Result<u64> {
         self.wait_until_complete(place.shard).await?;
         let tenant_key = self.inner.keys.tenant(place.shard, scope.tenant_name());
+        let (removing, limit) = (query::removing(&tenant_key), self.inner.config.write_deadline);
+        self.call(place.shard, "invalidate", limit, Guarded::No, async |mut connection| {
+            removing.exec_async(&mut connection).await
+        })
+        .await?;
         let mut removed = 0;
         for selection in place.selections(scope, links) {
             removed += self.remove_selected(place.shard, &selection, Some(&tenant_key)).await?;

@@ -62,6 +62,7 @@ mod query;
 mod rebuild;
 mod repeats;
 mod schema;
+mod script;
 mod servers;
 mod sliding;
 mod tenants;

@@ -14,6 +14,7 @@ use crate::tenants::State;
 // The fields of a tenant.
 const EPOCH: &str = "epoch";
 const CHANGES: &str = "changes";
+const REMOVALS: &str = "removals";
 
 const DISTANCE: &str = "_distance";
 const VECTOR: &str = "vector";
@@ -39,7 +40,7 @@ pub(crate) struct Nearest {
 /// Reads a tenant's state.
 pub(crate) fn state(key: &str) -> Cmd {
     let mut command = redis::cmd("HMGET");
-    command.arg(key).arg(EPOCH).arg(CHANGES);
+    command.arg(key).arg(EPOCH).arg(CHANGES).arg(REMOVALS);
     command
 }
 
@@ -62,6 +63,14 @@ pub(crate) fn begin_anew(key: &str, epoch: Epoch) -> Cmd {
 pub(crate) fn changed(key: &str) -> Cmd {
     let mut command = redis::cmd("HINCRBY");
     command.arg(key).arg(CHANGES).arg(1);
+    command
+}
+
+/// Counts that something is going to be removed: what was filed by then is found by the removal, what comes late is not
+/// filed any more.
+pub(crate) fn removing(key: &str) -> Cmd {
+    let mut command = redis::cmd("HINCRBY");
+    command.arg(key).arg(REMOVALS).arg(1);
     command
 }
 
@@ -141,8 +150,8 @@ pub(crate) fn read_state(answer: Option<&Value>) -> Result<Option<State>, String
     let Some(Value::Array(fields)) = answer else { return Err("HMGET did not answer with a list".into()) };
     let Some(epoch) = fields.first().and_then(text) else { return Ok(None) };
     let epoch = Epoch::parse(epoch).ok_or("a tenant's epoch is damaged")?;
-    let changes = fields.get(1).and_then(text).and_then(|text| text.parse().ok()).unwrap_or_default();
-    Ok(Some(State { epoch, changes }))
+    let count = |at| fields.get(at).and_then(text).and_then(|text| text.parse().ok()).unwrap_or_default();
+    Ok(Some(State { epoch, changes: count(1), removals: count(2) }))
 }
 
 /// The entries that [`nearest`] found.
@@ -242,6 +251,7 @@ mod tests {
             [
                 shown(&state("p:1:{00}:t:0abc")),
                 shown(&changed("p:1:{00}:t:0abc")),
+                shown(&removing("p:1:{00}:t:0abc")),
                 shown(&begin_anew("p:1:{00}:t:0abc", epoch())),
                 shown(&exact("p:1:{00}:e:0abc")),
                 shown(&nearest("i:1:{00}", "0abc", &hnsw, &embedding, "", None, 50)),
@@ -249,8 +259,9 @@ mod tests {
                 shown(&keys_of("i:1:{00}", &selection(&scope, epoch(), &[label_tag("x")], now()), 10, 1000)),
             ].join("\n"),
             @"
-        HMGET p:1:{00}:t:0abc epoch changes
+        HMGET p:1:{00}:t:0abc epoch changes removals
         HINCRBY p:1:{00}:t:0abc changes 1
+        HINCRBY p:1:{00}:t:0abc removals 1
         HSET p:1:{00}:t:0abc epoch 00000000000000ab
         HGET p:1:{00}:e:0abc _entry
         FT.SEARCH i:1:{00} (@_group:{0abc})=>[KNN 8 @prompt_vector $vector EF_RUNTIME 100 AS _distance] RETURN 2 _distance _entry LIMIT 0 8 TIMEOUT 50 PARAMS 2 vector <8 bytes> DIALECT 2
@@ -265,8 +276,9 @@ mod tests {
         let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
         let read = |fields: &[Value]| read_state(Some(&Value::Array(fields.to_vec())));
         assert_eq!(read(&[Value::Nil, bulk("7")]), Ok(None));
-        assert_eq!(read(&[bulk("ab"), Value::Nil]), Ok(Some(State { epoch: epoch(), changes: 0 })));
-        assert_eq!(read(&[bulk("ab"), bulk("7")]), Ok(Some(State { epoch: epoch(), changes: 7 })));
+        assert_eq!(read(&[bulk("ab"), Value::Nil]), Ok(Some(State { epoch: epoch(), changes: 0, removals: 0 })));
+        let state = State { epoch: epoch(), changes: 7, removals: 3 };
+        assert_eq!(read(&[bulk("ab"), bulk("7"), bulk("3")]), Ok(Some(state)));
         assert!(read(&[bulk("?"), bulk("7")]).is_err() && read_state(None).is_err());
     }
 

@@ -7,14 +7,15 @@ use redis::{ErrorKind, FromRedisValue, RedisError, ServerErrorKind, ToRedisArgs}
 
 /// A Lua script. The keys that it uses are given to it and lie in one slot, so it runs in a cluster too.
 #[derive(Debug)]
-pub(super) struct Script {
+pub(crate) struct Script {
     code: &'static str,
     sha1: String,
 }
 
-pub(super) static APPEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("append.lua")));
-pub(super) static WINDOW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("window.lua")));
-pub(super) static CLEAR: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("clear.lua")));
+pub(crate) static FILE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("file.lua")));
+pub(crate) static APPEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("working/append.lua")));
+pub(crate) static WINDOW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("working/window.lua")));
+pub(crate) static CLEAR: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("working/clear.lua")));
 
 impl Script {
     fn new(code: &'static str) -> Self {
@@ -22,7 +23,7 @@ impl Script {
     }
 
     /// Runs it: one round trip, and another when Redis does not know it, as after a restart.
-    pub(super) async fn run<T: FromRedisValue>(
+    pub(crate) async fn run<T: FromRedisValue>(
         &self,
         connection: &mut MultiplexedConnection,
         keys: &[String],

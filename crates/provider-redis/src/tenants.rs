@@ -34,6 +34,8 @@ pub(crate) struct State {
     pub epoch: Epoch,
     /// How often something was removed or replaced in this epoch. What was read at another count may be gone.
     pub changes: u64,
+    /// How often a removal began in this epoch. What was looked at before the last one is not filed.
+    pub removals: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +69,12 @@ impl Tenant {
 
     /// The epoch, as far as this process knows.
     pub(crate) fn epoch(&self) -> Option<Epoch> {
-        self.known().map(|known| known.state.epoch)
+        self.state().map(|state| state.epoch)
+    }
+
+    /// The state as it was when Redis was asked last.
+    pub(crate) fn state(&self) -> Option<State> {
+        self.known().map(|known| known.state)
     }
 
     /// The state, if it was asked for so short a time ago. Within [`REPEAT_LEASE`], what was read from Redis in this state may
@@ -133,7 +140,7 @@ mod tests {
     #[test]
     fn what_redis_said_counts_for_a_moment_only() {
         let tenant = Tenant::default();
-        let (start, state) = (Instant::now(), State { epoch: Epoch::new(), changes: 3 });
+        let (start, state) = (Instant::now(), State { epoch: Epoch::new(), changes: 3, removals: 0 });
         assert_eq!(tenant.confirmed(start, REPEAT_LEASE), None);
         tenant.learn(start, Some(state));
         assert_eq!(tenant.confirmed(start + REPEAT_LEASE - Duration::from_nanos(1), REPEAT_LEASE), Some(state));
@@ -144,7 +151,7 @@ mod tests {
     #[test]
     fn an_older_answer_does_not_undo_a_newer_one() {
         let tenant = Tenant::default();
-        let (start, former) = (Instant::now(), State { epoch: Epoch::new(), changes: 3 });
+        let (start, former) = (Instant::now(), State { epoch: Epoch::new(), changes: 3, removals: 0 });
         let now = start + Duration::from_millis(1);
         let latter = State { changes: 4, ..former };
         tenant.learn(now, Some(latter));

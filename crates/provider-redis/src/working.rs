@@ -9,7 +9,6 @@
 //! tenant's sessions have ended: none is left that forgetting would not reach.
 
 mod place;
-mod script;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -26,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::damaged;
 use crate::provider::{Guarded, RedisSemanticCacheProvider};
+use crate::script;
 use place::Place;
 
 /// How many sessions are looked for, or ended, in one step of the server.

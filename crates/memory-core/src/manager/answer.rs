@@ -263,6 +263,6 @@ impl TieredMemoryManager {
             ttl: answer.ttl.unwrap_or(self.cache_ttl),
             sliding: false,
         };
-        Ok(ComputedAnswer { entry: self.cache_store_since(entry, since.as_ref()).await?, answer, near })
+        Ok(ComputedAnswer { entry: self.cache_store_since(entry, since.as_ref(), &[]).await?, answer, near })
     }
 }

@@ -121,7 +121,7 @@ impl TieredMemoryManager {
                 Ok(false) | Err(_) => return Ok(Filled::Changed),
             }
         }
-        if let Some(id) = self.cache_store_since(entry, since.as_ref()).await? {
+        if let Some(id) = self.cache_store_since(entry, since.as_ref(), &[]).await? {
             return Ok(Filled::Filed(id));
         }
         // The change may have come in between.

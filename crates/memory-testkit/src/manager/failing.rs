@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use memory_core::{
-    AppendReceipt, AppendRequest, CacheEntryId, CacheLookup, CacheRequest, CacheStats, Candidates, ChangeFeed, Error,
-    ForgetReceipt, ForgetRequest, InsertBatch, InsertReceipt, InvalidateRequest, ListRequest, Memory, MemoryId,
-    MemoryPatch, MemoryStore, NewCacheEntry, Page, Result, Scope, SearchRequest, SemanticCache, StoreMark, StoreStats,
-    UpdateReceipt, VectorBacklog, Window, WindowRequest, WorkingMemory,
+    AppendReceipt, AppendRequest, CacheEntryId, CacheLookup, CacheMark, CacheRequest, CacheStats, Candidates,
+    ChangeFeed, Error, ForgetReceipt, ForgetRequest, InsertBatch, InsertReceipt, InvalidateRequest, ListRequest,
+    Memory, MemoryId, MemoryPatch, MemoryStore, NewCacheEntry, Page, Result, Scope, SearchRequest, SemanticCache,
+    StoreMark, StoreStats, UpdateReceipt, VectorBacklog, Window, WindowRequest, WorkingMemory,
 };
 
 /// Whether a double is away, or takes a call and never answers. Clones share it.
@@ -65,9 +65,14 @@ impl SemanticCache for FailingCache {
         self.inner.lookup(request).await
     }
 
-    async fn store(&self, entry: NewCacheEntry) -> Result<CacheEntryId> {
+    async fn mark(&self, scope: &Scope) -> Result<CacheMark> {
+        self.outage.check("mark")?;
+        self.inner.mark(scope).await
+    }
+
+    async fn store_since(&self, entry: NewCacheEntry, since: &CacheMark) -> Result<Option<CacheEntryId>> {
         self.outage.check("store")?;
-        self.inner.store(entry).await
+        self.inner.store_since(entry, since).await
     }
 
     async fn invalidate(&self, request: &InvalidateRequest) -> Result<u64> {

@@ -198,11 +198,26 @@ struct EntryBody {
     /// The memories that the answer used: changing one of them removes the answer.
     #[serde(default)]
     depends_on: Vec<Id>,
+    /// The memories that the answer used, in the versions that were read: as `depends_on`, and nothing is filed when one of
+    /// them is another version by now, however long the request was under way.
+    #[serde(default)]
+    made_of: Vec<Fields<VersionBody>>,
     /// Labels to remove it by.
     #[serde(default)]
     tags: Vec<String>,
     /// Anything else to keep with it.
     metadata: Option<Object>,
+}
+
+/// A version of a memory.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "MemoryVersion")]
+struct VersionBody {
+    /// The memory.
+    id: Id,
+    /// The version, as every answer that shows the memory names it.
+    version: u64,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -215,7 +230,7 @@ struct StoredView {
 }
 
 /// `POST /v1/cache/entries`: files an answer: 201. Where the cache is switched off nothing is filed: 200 and no id. An answer
-/// with a fill is refused with 409 when a memory it was made of was changed since.
+/// with a fill, or with the versions that it was made of, is refused with 409 when a memory was changed since.
 pub async fn store(State(state): State<AppState>, identity: Identity, body: JsonBody) -> Result<Response, Problem> {
     let mut body: EntryBody = body.parse()?;
     let ttl = body.ttl_seconds.map_or(Ok(state.manager().cache_ttl()), ttl)?;
@@ -234,10 +249,17 @@ pub async fn store(State(state): State<AppState>, identity: Identity, body: Json
             match state.manager().fill(fill, answer).await? {
                 Filled::Filed(id) => Some(id),
                 Filled::NoCache => None,
-                Filled::Changed => {
-                    let detail = "a memory that the answer was made of was changed or forgotten since; ask again";
-                    return Err(Problem::new(StatusCode::CONFLICT, "memories_changed", detail).about("fill"));
-                }
+                Filled::Changed => return Err(memories_changed("fill")),
+            }
+        }
+        None if !body.made_of.is_empty() => {
+            let versions: Vec<_> = body.made_of.iter().map(|Fields(of)| (of.id.0, of.version)).collect();
+            let entry = body.entry(&identity, ttl)?;
+            match state.manager().cache_store_of(entry, &versions).await {
+                Ok(Filled::Filed(id)) => Some(id),
+                Ok(Filled::NoCache) => None,
+                Ok(Filled::Changed) => return Err(memories_changed("made_of")),
+                Err(error) => return Err(renamed(error, "ttl", "ttl_seconds").into()),
             }
         }
         None => {
@@ -255,6 +277,11 @@ pub async fn store(State(state): State<AppState>, identity: Identity, body: Json
     })
 }
 
+fn memories_changed(field: &'static str) -> Problem {
+    let detail = "a memory that the answer was made of was changed or forgotten since; ask again";
+    Problem::new(StatusCode::CONFLICT, "memories_changed", detail).about(field)
+}
+
 impl EntryBody {
     /// Refuses what the fill says already.
     fn check_beside_fill(&self) -> Result<(), Problem> {
@@ -267,6 +294,7 @@ impl EntryBody {
             ("response_format", self.response_format.is_some()),
             ("parameters", self.parameters.is_some()),
             ("sliding", self.sliding),
+            ("made_of", !self.made_of.is_empty()),
         ];
         match given.into_iter().find(|(_, is_given)| *is_given) {
             None => Ok(()),

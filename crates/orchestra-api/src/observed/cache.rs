@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use memory_core::{
-    CacheEntryId, CacheLookup, CacheRequest, CacheStats, HitKind, InvalidateRequest, NewCacheEntry, Refused, Result,
-    Scope, SemanticCache,
+    CacheEntryId, CacheLookup, CacheMark, CacheRequest, CacheStats, HitKind, InvalidateRequest, NewCacheEntry, Refused,
+    Result, Scope, SemanticCache,
 };
 use metrics::Counter;
 
@@ -95,8 +95,12 @@ impl SemanticCache for ObservedCache {
         found
     }
 
-    async fn store(&self, entry: NewCacheEntry) -> Result<CacheEntryId> {
-        self.store.of_database(self.system, self.inner.store(entry)).await
+    async fn mark(&self, scope: &Scope) -> Result<CacheMark> {
+        self.inner.mark(scope).await
+    }
+
+    async fn store_since(&self, entry: NewCacheEntry, since: &CacheMark) -> Result<Option<CacheEntryId>> {
+        self.store.of_database(self.system, self.inner.store_since(entry, since)).await
     }
 
     async fn invalidate(&self, request: &InvalidateRequest) -> Result<u64> {

@@ -123,8 +123,6 @@ pub struct Model {
     violations: Vec<Violation>,
     /// Hits on outdated answers that nobody had promised to be gone yet.
     late_answers: usize,
-    /// Those of them at the end: of answers that were filed after the change, by a request that nobody waited for.
-    answers_left: Vec<Sighting>,
 }
 
 impl Model {
@@ -176,11 +174,6 @@ impl Model {
         if !std::mem::replace(&mut record.answered, true) {
             self.answers.entry(name.tenant).or_default().push(name);
         }
-    }
-
-    /// Nobody knows whether it was filed, or will be: the change after it may come before it.
-    pub fn answer_in_doubt(&mut self, name: Name, attempt: usize) {
-        self.record(name).late_answers.insert(attempt);
     }
 
     /// Keeps a line about a memory, for whoever looks into a violation.
@@ -256,19 +249,13 @@ impl Model {
             Some(at) => at < since,
             None => settled && known.at < since,
         };
-        let is_deleted = record.deletion().is_some();
         let deleted = record.deletion().is_some_and(must_be_gone);
         let newer = record.newer(attempt).any(|(_, known)| must_be_gone(known));
-        if (deleted || newer) && !record.late_answers.contains(&attempt) {
+        if deleted || newer {
             let kind = if deleted { Kind::Resurrected } else { Kind::Stale };
             self.violate(kind, name, format!("{place}: a cached answer of attempt {attempt}"));
         } else if self.is_outdated(response) {
             self.late_answers += 1;
-            if settled {
-                let what = format!("{name}: {place}: a cached answer of attempt {attempt}, deleted: {is_deleted}");
-                let trail = self.record(name).trail();
-                self.answers_left.push(Sighting { what, trail });
-            }
         }
     }
 
@@ -348,10 +335,6 @@ impl Model {
 
     pub fn late_answers(&self) -> usize {
         self.late_answers
-    }
-
-    pub fn answers_left(&self) -> &[Sighting] {
-        &self.answers_left
     }
 
     fn written(&mut self, text: &str, place: &str) -> Option<(Name, usize)> {

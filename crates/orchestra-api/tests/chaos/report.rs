@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::campaign::Campaign;
-use crate::model::{Kind, Sighting, Violation};
+use crate::model::{Kind, Violation};
 use crate::stats::Counted;
 
 /// As many violations are shown in the table.
@@ -26,8 +26,6 @@ pub struct Report {
     pub forgotten: usize,
     /// Hits on outdated answers that nobody had promised to be gone yet.
     pub late_answers: usize,
-    /// Such answers at the end: filed after the change by a request that nobody waited for.
-    pub answers_left: Vec<Sighting>,
     pub found: BTreeMap<Kind, usize>,
     pub violations: Vec<Violation>,
 }
@@ -48,7 +46,6 @@ impl Report {
             memories: names.len(),
             forgotten: names.iter().filter(|&&name| model.is_forgotten(name)).count(),
             late_answers: model.late_answers(),
-            answers_left: model.answers_left().to_vec(),
             found,
             violations: model.violations().to_vec(),
         }
@@ -69,7 +66,6 @@ impl fmt::Display for Report {
         writeln!(f, "\n{:<30}{:>9}", "memories written", self.memories)?;
         writeln!(f, "{:<30}{:>9}", "of these forgotten", self.forgotten)?;
         writeln!(f, "{:<30}{:>9}", "outdated answers, late", self.late_answers)?;
-        writeln!(f, "{:<30}{:>9}", "outdated answers, at the end", self.answers_left.len())?;
         writeln!(f, "{:<30}{:>8.1}s", "longest without a write", writes.longest)?;
         writeln!(f, "{:<30}{:>8.1}s", "longest without a read", reads.longest)?;
         writeln!(f, "\nviolations")?;
@@ -78,9 +74,6 @@ impl fmt::Display for Report {
         }
         for violation in self.violations.iter().take(SHOWN) {
             write!(f, "\n{}: {}", violation.kind, violation.sighting)?;
-        }
-        for sighting in self.answers_left.iter().take(SHOWN) {
-            write!(f, "\nno violation, but an outdated answer: {sighting}")?;
         }
         Ok(())
     }

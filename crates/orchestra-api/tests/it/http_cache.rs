@@ -72,6 +72,19 @@ async fn a_correction_reaches_the_cache() {
 }
 
 #[tokio::test]
+async fn an_answer_of_a_former_version_is_a_conflict() {
+    let api = Api::new().await;
+    let id = api.remember(&json!({"text": "The office is in Lyon"})).await;
+    let made_of = |version: u64| json!({"prompt": "Where is the office?", "response": "In Lyon", "made_of": [{"id": id, "version": version}]});
+    api.post("/v1/cache/entries", &made_of(1)).await.ok(201);
+    assert_eq!(lookup(&api, json!({"prompt": "Where is the office?"})).await["depends_on"], json!([id]));
+    api.patch(&format!("/v1/memories/{id}"), &[], &json!({"text": "The office is in Lille"})).await.ok(200);
+    insta::assert_snapshot!(api.post("/v1/cache/entries", &made_of(1)).await.problem(), @"409 memories_changed [made_of] a memory that the answer was made of was changed or forgotten since; ask again");
+    assert_eq!(lookup(&api, json!({"prompt": "Where is the office?"})).await["hit"], false);
+    api.post("/v1/cache/entries", &made_of(2)).await.ok(201);
+}
+
+#[tokio::test]
 async fn entries_are_removed_by_id_by_tag_by_memory_and_all() {
     let api = Api::new().await;
     let memory = api.remember(&json!({"text": "a source"})).await;

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use memory_core::{
-    CacheEntryId, CacheLookup, CacheRequest, CacheStats, Compatibility, Draft, Embedding, EmbeddingSpace, HitKind,
-    InvalidateRequest, MemoryId, MemoryPatch, MemoryStore, Metadata, NewCacheEntry, Origin, Purpose, RememberRequest,
-    Result, Scope, SemanticCache, TieredMemoryManager, Writer,
+    CacheEntryId, CacheLookup, CacheMark, CacheRequest, CacheStats, Compatibility, Draft, Embedding, EmbeddingSpace,
+    HitKind, InvalidateRequest, MemoryId, MemoryPatch, MemoryStore, Metadata, NewCacheEntry, Origin, Purpose,
+    RememberRequest, Result, Scope, SemanticCache, TieredMemoryManager, Writer,
 };
 use memory_testkit::manager::ManagerFixture;
 use memory_testkit::services::{self, Service};
@@ -174,7 +174,11 @@ impl SemanticCache for NeverAnswers {
         std::future::pending().await
     }
 
-    async fn store(&self, _: NewCacheEntry) -> Result<CacheEntryId> {
+    async fn mark(&self, _: &Scope) -> Result<CacheMark> {
+        std::future::pending().await
+    }
+
+    async fn store_since(&self, _: NewCacheEntry, _: &CacheMark) -> Result<Option<CacheEntryId>> {
         std::future::pending().await
     }
 

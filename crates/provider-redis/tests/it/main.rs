@@ -12,6 +12,7 @@ mod hybrid;
 mod index;
 mod isolation;
 mod large;
+mod late;
 mod metrics;
 mod opening;
 mod peer;

@@ -73,10 +73,16 @@ async fn a_redis_out_of_memory_says_so_and_serves_on() {
     };
     assert!(stored > 100, "{stored}");
     assert!(matches!(full, Error::StorageFull { .. }), "{full:?}");
+    let mut refused = 0;
     for seed in 0..stored.min(100) {
         assert!(answer(&cache, &request(&scope, "other words", Some(seed))).await.unwrap().is_some());
-        assert!(matches!(cache.store(entry(&scope, "one more", "x", None)).await, Err(Error::StorageFull { .. })));
+        // Another one may fit between, when the server takes less for its connections.
+        match cache.store(entry(&scope, &format!("one more, {seed}"), &"x".repeat(10_000), None)).await {
+            Err(Error::StorageFull { .. }) => refused += 1,
+            other => drop(other.expect("filed, or said to be full")),
+        }
     }
+    assert!(refused > 50, "{refused}");
     // A cache whose index cannot be made for want of memory is one that cannot be made yet.
     let absent = Home::at(server.url());
     let error = RedisSemanticCacheProvider::connect(absent.config()).await.unwrap_err();

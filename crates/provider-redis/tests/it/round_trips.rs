@@ -65,6 +65,6 @@ async fn hit_miss_and_store_are_one_round_trip_each() {
     hit by meaning: round trips 1; ft.search 1, hget 1
     miss by meaning: round trips 1; ft.search 1, hget 1
     exact hit with a vector: round trips 1; ft.search 1, hget 1
-    store: round trips 1; exec 1, get 1, hset 1, multi 1, pexpire 1, unlink 1
+    store: round trips 1; evalsha 1, exists 1, get 1, hincrby 1, hset 1, pexpire 1, unlink 1
     ");
 }

@@ -12,6 +12,7 @@ use memory_testkit::{TestClock, make};
 use provider_redis::{IndexSchema, RedisConfig, RedisSemanticCacheProvider};
 
 /// A place of its own on a shared server.
+#[derive(Clone)]
 pub struct Home {
     pub url: String,
     pub name: String,

@@ -91,12 +91,17 @@ fn store() -> Operation {
     Operation::new(
         "cache.store",
         "File an answer",
-        "It is bound to the memories that it used: changing or forgetting one of them removes it. Where the cache is \
+        "It is bound to the memories that it used: changing or forgetting one of them removes it. With the versions \
+         that were read in `made_of` it is not filed either when one of them was changed before. Where the cache is \
          switched off nothing is filed.",
     )
     .reads::<EntryBody>([
         ("an answer", entry.clone()),
-        ("an answer that used a memory", with(entry, "depends_on", json!([EXAMPLE_ID]))),
+        ("an answer that used a memory", with(entry.clone(), "depends_on", json!([EXAMPLE_ID]))),
+        (
+            "an answer that was made of a version of a memory",
+            with(entry, "made_of", json!([{"id": EXAMPLE_ID, "version": 1}])),
+        ),
     ])
     .answers::<StoredView>(
         StatusCode::CREATED,

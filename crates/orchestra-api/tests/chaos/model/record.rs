@@ -1,6 +1,6 @@
 //! What is known of one memory.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use super::Tick;
 
@@ -25,8 +25,6 @@ struct Attempt {
 #[derive(Debug, Default)]
 pub struct Record {
     pub id: Option<String>,
-    /// The attempts that an answer is about which may yet be filed.
-    pub late_answers: BTreeSet<usize>,
     /// Whether an answer was ever filed.
     pub answered: bool,
     /// From the first on; an attempt takes effect before those after it or not at all.

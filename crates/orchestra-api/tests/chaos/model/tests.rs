@@ -194,15 +194,6 @@ fn an_answer_whose_invalidation_is_pending_is_stale_when_all_is_settled() {
 }
 
 #[test]
-fn an_answer_that_may_be_filed_late_is_counted_only() {
-    let mut model = Model::with_one();
-    model.answer_in_doubt(NAME, 1);
-    model.written_and_known(NAME);
-    model.is_served(1);
-    assert_eq!((model.kinds(), model.late_answers()), (vec![], 1));
-}
-
-#[test]
 fn an_answer_to_another_question_is_invented() {
     let mut model = Model::with_one();
     model.written_and_known(OTHER);

@@ -12,19 +12,17 @@ use crate::random::Random;
 impl Worker {
     /// Files an answer about a memory, in place of the one before.
     pub(super) async fn file_answer(&mut self) {
-        let Some(Mine { name, id, attempt, .. }) = self.certain() else { return };
+        let Some(Mine { name, id, version, attempt, .. }) = self.certain() else { return };
         self.campaign.model().answer_sent(name);
         let body = json!({
             "prompt": name.question(), "response": name.text(attempt, "it is said"), "model": name.to_string(),
-            "depends_on": [id],
+            "made_of": [{"id": id, "version": version}],
         });
         let request = Request::new("file answer", self.tenant, Method::POST, "/v1/cache/entries").body(body);
         match self.campaign.once(&request, &[name], &mut self.random).await.1 {
-            Reply::Answered { status: 201, .. } | Reply::Unsent => {}
-            // The cache was not heard of in time: it may take the answer in yet.
-            Reply::Answered { status: 200, .. } | Reply::InDoubt => {
-                self.campaign.model().answer_in_doubt(name, attempt);
-            }
+            // Where nobody heard of it, it may be filed yet, and is as right then as now: not after the memory was changed.
+            // One that another worker forgot meanwhile is a conflict.
+            Reply::Answered { status: 200 | 201 | 409, .. } | Reply::Unsent | Reply::InDoubt => {}
             Reply::Answered { status, body } => {
                 self.campaign.senseless(&[name], format!("filing an answer was answered with {status}: {body}"));
             }

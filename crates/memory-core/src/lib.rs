@@ -56,7 +56,7 @@ pub use store::{
     Arm, ArmReport, Candidate, Candidates, Change, ChangeEvent, ChangeFeed, ChangeLag, ChangePosition, Cursor,
     ForgetReceipt, ForgetRequest, IdempotencyKey, IndexUse, InsertBatch, InsertReceipt, InsertStatus, InsertedItem,
     ListRequest, MAX_SCOPES, MemoryPatch, MemoryStore, Page, Rejection, RejectionPage, Rejections, SearchRequest,
-    Selection, StoreMark, StoreStats, Unembedded, UpdateReceipt, VectorBacklog, WriteToken,
+    Selection, StoreMark, StoreStats, Turn, Unembedded, UpdateReceipt, VectorBacklog, WriteToken,
 };
 pub use value_key::{ValueKey, ValueKeys};
 pub use working::{

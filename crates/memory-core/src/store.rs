@@ -104,6 +104,14 @@ pub trait MemoryStore: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Keeps whoever else works on this store from consolidating in the scope, or in one that has memories in common with it,
+    /// until what is given is dropped; `None` while another does. A store that one process works on need do no more than this:
+    /// within a process the caller sees to it.
+    async fn take_turn(&self, scope: &Scope) -> Result<Option<Turn>> {
+        let _ = scope;
+        Ok(Some(Box::new(())))
+    }
+
     /// Where the order of writes is now, to ask later whether something was changed since. `None` where the store cannot tell.
     async fn mark(&self) -> Result<Option<StoreMark>> {
         Ok(None)
@@ -123,6 +131,9 @@ pub trait MemoryStore: fmt::Debug + Send + Sync {
         Ok(true)
     }
 }
+
+/// A turn at something that one does at a time. It ends when it is dropped, or with the process.
+pub type Turn = Box<dyn Send>;
 
 /// A position in the store's order of writes. Opaque to callers: they carry it from a write to a read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -62,6 +62,7 @@ mod statements;
 mod store;
 mod sweep;
 mod together;
+mod turns;
 mod write;
 
 pub use config::{AlloyDbConfig, Storage, Tls};

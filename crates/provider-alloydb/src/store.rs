@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use memory_core::{
     Candidates, ChangeFeed, Cursor, EmbeddingSpace, Error, ForgetReceipt, ForgetRequest, InsertBatch, InsertReceipt,
     ListRequest, Memory, MemoryId, MemoryPatch, MemoryStore, Page, Rejections, Result, Scope, SearchRequest, StoreMark,
-    StoreStats, Timestamp, UpdateReceipt, ValueKeys, VectorBacklog, WriteToken,
+    StoreStats, Timestamp, Turn, UpdateReceipt, ValueKeys, VectorBacklog, WriteToken,
 };
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
@@ -153,6 +153,10 @@ impl MemoryStore for AlloyDbMemoryProvider {
 
     fn rejections(&self) -> Option<&dyn Rejections> {
         Some(self)
+    }
+
+    async fn take_turn(&self, scope: &Scope) -> Result<Option<Turn>> {
+        self.turn(scope).await
     }
 
     async fn mark(&self) -> Result<Option<StoreMark>> {

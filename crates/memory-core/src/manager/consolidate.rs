@@ -3,6 +3,9 @@
 //! A merge is a two-phase swap: the successor is written and read back, and only then are its sources closed, one by one.
 //! Every step may be cut short anywhere and is safe to repeat, in this process or in another: a successor's id and key come
 //! from its content, and a source is closed only in the version that the plan has seen. Nothing is deleted.
+//!
+//! One run at a time in a scope, over all processes: two that plan from different moments could each close what the other one
+//! lets stand, and until the next run nothing would say it.
 
 mod report;
 mod runs;
@@ -47,6 +50,9 @@ impl TieredMemoryManager {
     pub async fn consolidate(&self, request: &ConsolidateRequest) -> Result<ConsolidateReport> {
         request.validate()?;
         let _run = self.consolidations.begin(&request.scope)?;
+        let Some(_turn) = self.medium_term_provider.take_turn(&request.scope).await? else {
+            return Err(Error::Busy("another process consolidates this scope"));
+        };
         let mut report = ConsolidateReport { next: request.cursor, ..ConsolidateReport::default() };
         // In a dry run what is planned to be closed stays open, and is not to be planned for again.
         let mut spoken_for = HashSet::new();

@@ -9,7 +9,7 @@ use memory_core::{
     AppendReceipt, AppendRequest, CacheEntryId, CacheLookup, CacheMark, CacheRequest, CacheStats, Candidates,
     ChangeFeed, Error, ForgetReceipt, ForgetRequest, InsertBatch, InsertReceipt, InvalidateRequest, ListRequest,
     Memory, MemoryId, MemoryPatch, MemoryStore, NewCacheEntry, Page, Result, Scope, SearchRequest, SemanticCache,
-    StoreMark, StoreStats, UpdateReceipt, VectorBacklog, Window, WindowRequest, WorkingMemory,
+    StoreMark, StoreStats, Turn, UpdateReceipt, VectorBacklog, Window, WindowRequest, WorkingMemory,
 };
 
 /// Whether a double is away, or takes a call and never answers. Clones share it.
@@ -170,6 +170,11 @@ impl MemoryStore for FailingStore {
     async fn mark(&self) -> Result<Option<StoreMark>> {
         self.outage.check("mark")?;
         self.inner.mark().await
+    }
+
+    async fn take_turn(&self, scope: &Scope) -> Result<Option<Turn>> {
+        self.outage.check("take a turn")?;
+        self.inner.take_turn(scope).await
     }
 
     async fn stand(&self, scope: &Scope, memories: &[MemoryId], since: Option<&StoreMark>) -> Result<bool> {

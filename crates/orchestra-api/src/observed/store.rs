@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use memory_core::{
     Candidates, Change, ChangeFeed, ChangeLag, ChangePosition, ForgetReceipt, ForgetRequest, InsertBatch,
     InsertReceipt, ListRequest, Memory, MemoryId, MemoryPatch, MemoryStore, Page, Rejections, Result, Scope,
-    SearchRequest, StoreMark, StoreStats, Timestamp, UpdateReceipt, VectorBacklog,
+    SearchRequest, StoreMark, StoreStats, Timestamp, Turn, UpdateReceipt, VectorBacklog,
 };
 use metrics::{Histogram, histogram};
 
@@ -119,6 +119,10 @@ impl MemoryStore for ObservedStore {
 
     async fn mark(&self) -> Result<Option<StoreMark>> {
         self.mark.of_database(self.system, self.inner.mark()).await
+    }
+
+    async fn take_turn(&self, scope: &Scope) -> Result<Option<Turn>> {
+        self.inner.take_turn(scope).await
     }
 
     async fn stand(&self, scope: &Scope, memories: &[MemoryId], since: Option<&StoreMark>) -> Result<bool> {

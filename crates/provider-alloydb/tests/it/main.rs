@@ -18,3 +18,4 @@ mod support;
 mod tiers;
 mod tls;
 mod together;
+mod turns;

@@ -11,9 +11,6 @@ use tokio::task::JoinSet;
 use crate::metrics::lag::{self, Lag};
 use crate::usage::UsageLog;
 
-/// The name that the processes of a server follow the store under, for the cache they share.
-const FOLLOWER: &str = "cache";
-
 const DONE: &str = "orchestra_background_done_total";
 const FAILURES: &str = "orchestra_background_failures_total";
 
@@ -27,14 +24,21 @@ pub(crate) fn describe() {
 pub struct Background(#[expect(dead_code, reason = "it ends them when it is dropped")] JoinSet<()>);
 
 /// Starts the loops that bring the store's changes to the cache and give memories the vectors that they were stored without.
-/// `follows` says whether the cache is elsewhere than in the store, which tells its own. `lag` is measured all the while, and
+/// `follows_as` is the name under which they follow for a cache that is elsewhere than in the store; a store tells its own. `lag` is measured all the while, and
 /// `usage` written down.
 #[must_use]
-pub fn spawn(manager: &TieredMemoryManager, follows: bool, mut lag: Lag, usage: &Arc<UsageLog>) -> Background {
+pub fn spawn(
+    manager: &TieredMemoryManager,
+    follows_as: Option<&str>,
+    mut lag: Lag,
+    usage: &Arc<UsageLog>,
+) -> Background {
     let mut loops = JoinSet::new();
-    if follows && let Some(follower) = manager.cache_follower(FOLLOWER) {
+    if let Some(name) = follows_as
+        && let Some(follower) = manager.cache_follower(name)
+    {
         loops.spawn(repeat("follower", "the cache was not told of changes", follower));
-        lag.follower = manager.cache_follower(FOLLOWER);
+        lag.follower = manager.cache_follower(name);
     }
     if let Some(late) = manager.late_embedding() {
         loops.spawn(repeat("late_embedding", "memories without a vector were not embedded", late));

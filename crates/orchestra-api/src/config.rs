@@ -109,6 +109,8 @@ pub struct Settings {
     pub cache_embedder: CacheEmbedderSettings,
     /// The least cosine similarity of a semantic cache hit.
     pub cache_threshold: f32,
+    /// The name under which the cache follows the changes of the memories.
+    pub cache_follower: String,
     /// How long a cached answer lives unless its writer says otherwise.
     pub cache_ttl: Duration,
     /// How long a session of the working memory lives after its last message unless its writer says otherwise.
@@ -224,6 +226,7 @@ impl Settings {
             embedder,
             cache_embedder,
             cache_threshold: values.of("cache_threshold"),
+            cache_follower: values.of("cache_follower"),
             cache_ttl: values.seconds("cache_ttl_seconds"),
             session_ttl: values.seconds("sessions.ttl_seconds"),
             limits: Limits {

@@ -100,8 +100,9 @@ impl AppState {
         }
         let manager = manager.build()?;
         let usage = Arc::new(UsageLog::open(&settings.usage)?);
-        let background =
-            background::spawn(&manager, settings.short_term_provider != ShortTermProvider::Embedded, lag, &usage);
+        let is_elsewhere = settings.short_term_provider != ShortTermProvider::Embedded;
+        let follows_as = is_elsewhere.then_some(settings.cache_follower.as_str());
+        let background = background::spawn(&manager, follows_as, lag, &usage);
         Self::assemble(manager, settings.clone(), providers, usage, Some(background))
     }
 

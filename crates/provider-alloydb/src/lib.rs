@@ -46,6 +46,7 @@ mod error;
 pub mod escape;
 pub mod filter;
 mod follow;
+mod followers;
 mod forget;
 pub mod index;
 mod lexical;
@@ -67,6 +68,7 @@ mod write;
 
 pub use config::{AlloyDbConfig, Storage, Tls};
 pub use credentials::PasswordProvider;
+pub use followers::{Follower, followers, remove_follower};
 pub use index::{IndexKeeper, IndexKind, IndexPolicy};
 pub use migrations::{
     AppUser, MIGRATOR, MigrationReport, MigrationState, MigrationStatus, SchemaStatus, create_app_user, migrate, status,

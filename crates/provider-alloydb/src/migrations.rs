@@ -134,7 +134,7 @@ async fn apply(connection: &mut PgConnection, migration: &Migration) -> Result<O
     Ok(Some(took))
 }
 
-async fn connect(config: &AlloyDbConfig) -> Result<PgConnection> {
+pub(crate) async fn connect(config: &AlloyDbConfig) -> Result<PgConnection> {
     // Nothing is prepared, and nothing is asked for at the start: right with a pooler and without.
     let mut config = config.clone();
     config.pooler = true;
@@ -155,14 +155,14 @@ async fn connect(config: &AlloyDbConfig) -> Result<PgConnection> {
 }
 
 /// Says goodbye. What was committed is there, whether or not the server hears it.
-async fn close(connection: PgConnection) {
+pub(crate) async fn close(connection: PgConnection) {
     if let Err(error) = connection.close().await {
         tracing::debug!(%error, "connection not closed in order");
     }
 }
 
 /// A transaction that sees what others have committed, whatever the role's defaults are.
-async fn begin(connection: &mut PgConnection) -> sqlx::Result<Transaction<'_, Postgres>> {
+pub(crate) async fn begin(connection: &mut PgConnection) -> sqlx::Result<Transaction<'_, Postgres>> {
     connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE").await
 }
 

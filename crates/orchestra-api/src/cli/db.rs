@@ -1,5 +1,7 @@
 //! `orchestra db`.
 
+mod followers;
+
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -31,6 +33,8 @@ pub struct Args {
 enum Command {
     Migrate(Migrate),
     Status(Status),
+    Followers(followers::Followers),
+    Unfollow(followers::Unfollow),
 }
 
 /// Apply the migrations that a database lacks.
@@ -61,7 +65,8 @@ struct Migrate {
 /// Show which migrations a database has.
 ///
 /// Exits with 0 when it has all of this program's, with 1 when some are pending or were changed, and with 2 when that
-/// could not be found out. Those of a later program are no fault: its schema serves this one too.
+/// could not be found out. Those of a later program are no fault: its schema serves this one too. Warns of a follower that
+/// seems to have left: what it has not passed is kept for it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -75,6 +80,8 @@ pub async fn run(args: Args, screen: &Screen) -> Outcome {
     match args.command {
         Command::Migrate(args) => migrate(args, screen).await,
         Command::Status(args) => status(&args, screen).await,
+        Command::Followers(args) => followers::list(&args, screen).await,
+        Command::Unfollow(args) => followers::unfollow(&args, screen).await,
     }
 }
 
@@ -133,7 +140,11 @@ async fn dry_run(config: &AlloyDbConfig, screen: &Screen) -> Outcome {
 }
 
 async fn status(args: &Status, screen: &Screen) -> Outcome {
-    let status = provider_alloydb::status(&args.database.config()?).await.map_err(failure)?;
+    let config = args.database.config()?;
+    let mut status = provider_alloydb::status(&config).await.map_err(failure)?;
+    if status.is_current() {
+        followers::warn_of_those_who_left(&mut status, &config).await;
+    }
     warn(&status, screen);
     if screen.is_json() {
         screen.json(&status_body(&status))?;

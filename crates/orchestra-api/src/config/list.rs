@@ -95,6 +95,13 @@ pub const SETTINGS: &[Setting] = &[
         "Where the semantic cache lives. While it is away every lookup is a miss.",
     )
     .or("embedded"),
+    text(
+        "cache_follower",
+        "NAME",
+        "The name under which the cache is told of the changes of memories that are kept elsewhere. Servers that share a \
+         cache share the name; another cache has another name. `orchestra db followers` shows them.",
+    )
+    .or("cache"),
     choice(
         "medium_term_provider",
         &[

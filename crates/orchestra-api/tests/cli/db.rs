@@ -74,6 +74,55 @@ fn the_applications_role_is_made_and_no_password_is_shown() {
 }
 
 #[test]
+fn a_follower_that_left_is_warned_of_and_can_be_forgotten() {
+    let Some(database) = Database::new() else { return };
+    let early = database.run(&["db", "followers"]);
+    assert_eq!(early.code, 2, "{early:?}");
+    assert!(early.err.contains("run `orchestra db migrate`"), "{}", early.err);
+    assert_eq!(database.run(&["db", "migrate"]).code, 0);
+    assert_eq!(
+        database.run(&["db", "followers"]).out,
+        "nobody follows: no cache elsewhere has to be told of changes\n"
+    );
+    assert_eq!(database.run(&["db", "status"]).err.matches("warning").count(), 0);
+    database.execute(
+        "INSERT INTO orchestra.followers (name, moved_at) VALUES ('cache', now()), ('old', now() - interval '3 h');
+         INSERT INTO orchestra.outbox (tenant, event, memories, occurred_at)
+         SELECT tenant, 'updated', '{}', now() - interval '2 h' FROM unnest(ARRAY['acme', 'globex']) AS tenant",
+    );
+    let listed = database.run(&["db", "followers"]);
+    assert_eq!(listed.code, 0, "{listed:?}");
+    assert!(
+        listed.out.contains("cache") && listed.out.contains("old") && listed.out.contains("3 hours ago"),
+        "{listed:?}"
+    );
+    let body: Value = serde_json::from_str(&database.run(&["db", "followers", "--json"]).out).unwrap();
+    assert_eq!((&body["followers"][1]["name"], &body["followers"][1]["changes"]), (&"old".into(), &2.into()));
+    assert_eq!(body["followers"][1]["position"], "0:0");
+
+    let status = database.run(&["db", "status"]);
+    assert_eq!(status.code, 0, "a warning is no failure: {status:?}");
+    let warnings: Vec<&str> = status.err.lines().filter(|line| line.starts_with("warning")).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("the follower old has passed nothing since"), "{warnings:?}");
+    assert!(
+        warnings[0].contains("2 changes are kept for it") && warnings[0].contains("orchestra db unfollow old --yes")
+    );
+
+    let unknown = database.run(&["db", "unfollow", "nobody", "--yes"]);
+    assert_eq!((unknown.code, unknown.err.contains("nobody follows as nobody")), (1, true), "{unknown:?}");
+    let told = database.run(&["db", "unfollow", "old"]);
+    assert_eq!((told.code, told.out.as_str()), (0, "would forget old: 2 changes are kept for it; --yes does it\n"));
+    assert!(database.run(&["db", "followers"]).out.contains("old"), "nothing was done");
+    let done = database.run(&["db", "unfollow", "old", "--yes"]);
+    assert_eq!((done.code, done.out.as_str()), (0, "forgot old: 2 changes are no longer kept for it\n"));
+    let left = database.run(&["db", "followers"]).out;
+    assert!(left.contains("cache") && !left.contains("old"), "{left}");
+    assert_eq!(database.run(&["db", "status"]).err.matches("warning").count(), 0);
+    database.administer(&format!("DROP DATABASE {}", database.name));
+}
+
+#[test]
 fn a_url_that_is_wrong_is_not_shown() {
     let run = |url: &str| ran(&bare(&["db", "status"]).env("DATABASE_URL", url).output().unwrap());
     let wrong = run("postgres://ann:secret@host:notaport/memory");

@@ -10,7 +10,7 @@ fn help(command: &[&str]) -> String {
 
 #[test]
 fn every_command_teaches_itself() {
-    let commands: [&[&str]; 49] = [
+    let commands: [&[&str]; 51] = [
         &[],
         &["serve"],
         &["remember"],
@@ -44,6 +44,8 @@ fn every_command_teaches_itself() {
         &["db"],
         &["db", "migrate"],
         &["db", "status"],
+        &["db", "followers"],
+        &["db", "unfollow"],
         &["index"],
         &["index", "status"],
         &["index", "build"],

@@ -34,7 +34,7 @@ impl ProcessLock {
                     "" => "another process".to_owned(),
                     pid => format!("process {pid}"),
                 };
-                let reason = format!("is in use by {holder}; use its HTTP address or another --data folder");
+                let reason = format!("is in use by {holder}; one process opens it at a time");
                 return Err(unusable(path, reason, None));
             }
             Err(TryLockError::Error(error)) => {

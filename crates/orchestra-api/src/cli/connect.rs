@@ -54,7 +54,8 @@ pub async fn open_folder(settings: &Settings) -> Outcome<Session> {
         let message = error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
         Failure::ours(
             message,
-            "`orchestra serve` lets several programs share a folder: they find it. Or name another with --data",
+            "several programs share a folder by way of `orchestra serve`, which each of them finds: end the process that \
+             has the folder, start that, and then the programs again; or name another folder with --data",
         )
     })?;
     Ok(Session {

@@ -238,3 +238,20 @@ async fn install_names_the_server_that_runs() {
     let refused = install(folder.path(), &["--client", "claude-desktop", "--http"]);
     assert_eq!(refused.status.code(), Some(1));
 }
+
+/// A client that starts a second one on the same folder is told who has it and what to do.
+#[test]
+fn a_second_one_on_the_folder_says_who_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = Mcp::begun(folder.path(), &[]);
+    let (status, answers, said) = Mcp::start(folder.path(), &[]).end();
+    assert_eq!((status.code(), answers.len()), (Some(2), 0), "{said}");
+    let holder = format!("memory.db is in use by process {}; one process opens it at a time", first.child.id());
+    assert!(said.contains(&holder) && said.contains("next:") && said.contains("`orchestra serve`"), "{said}");
+    first.call(1, "remember", json!({"text": "Ann hides plums"}));
+    assert_eq!(first.answer(1)["result"]["isError"], false, "the first goes on");
+    assert!(first.end().0.success());
+    let mut next = Mcp::begun(folder.path(), &[]);
+    next.call(1, "recall", json!({"query": "plums"}));
+    assert!(next.answer(1).to_string().contains("Ann hides plums"), "the folder is free again");
+}

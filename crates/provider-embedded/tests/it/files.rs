@@ -183,7 +183,10 @@ async fn a_second_open_is_refused_until_the_first_is_closed() {
     let store = home.open().await;
     let clone = store.clone();
     let error = EmbeddedProvider::open(home.config()).await.expect_err("in use").to_string();
-    assert!(error.contains(&format!("is in use by process {}; use its HTTP address", std::process::id())), "{error}");
+    assert!(
+        error.contains(&format!("is in use by process {}; one process opens it at a time", std::process::id())),
+        "{error}"
+    );
     store.close().await.expect("close");
     let again = home.open().await;
     assert!(clone.health().await.is_err(), "a handle on the closed store stays closed");

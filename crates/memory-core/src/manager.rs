@@ -38,6 +38,8 @@ mod recall;
 mod reject;
 mod working;
 
+use patience::Patience;
+
 pub use answer::{Answer, AnswerError, AnswerRequest, ComputedAnswer, DEFAULT_FILL_LEASE, NewAnswer};
 pub use ask::{Asked, Fill, Filled, OpenQuestion};
 pub use builder::TieredMemoryManagerBuilder;
@@ -68,6 +70,7 @@ pub struct TieredMemoryManager {
     candidates: usize,
     clock: Arc<dyn Clock>,
     timer: Option<Arc<dyn Timer>>,
+    embedder_patience: Option<Duration>,
     ids: Arc<dyn IdSource>,
 }
 
@@ -203,11 +206,27 @@ impl TieredMemoryManager {
         if texts.is_empty() {
             return Ok(());
         }
-        let mut made = self.embedder.embed(&texts, Purpose::Document).await?.into_iter();
+        let mut made = self.embed(&self.embedder, &texts, Purpose::Document).await?.into_iter();
         for embedding in embeddings.iter_mut().filter(|embedding| embedding.is_none()) {
             *embedding = made.next();
         }
         Ok(())
+    }
+
+    /// What an embedder gives, or that it is away where it takes longer than there is patience.
+    async fn embed(&self, embedder: &Arc<dyn Embedder>, texts: &[&str], purpose: Purpose) -> Result<Vec<Embedding>> {
+        let patience = match (&self.timer, self.embedder_patience) {
+            (Some(timer), Some(limit)) => Patience::new(&**timer, limit),
+            _ => Patience::ENDLESS,
+        };
+        patience.wait(embedder.embed(texts, purpose)).await.unwrap_or_else(|| {
+            Err(Error::Embedder {
+                model: embedder.space().model.clone(),
+                reason: format!("no answer in {:?}", self.embedder_patience.unwrap_or_default()),
+                retryable: true,
+                source: None,
+            })
+        })
     }
 
     async fn last_turn(&self, scope: &Scope) -> Result<Option<String>> {
@@ -268,7 +287,7 @@ impl TieredMemoryManager {
                 None => {
                     let before = self.medium_term_provider.turn_before(scope, id).await?;
                     let text = in_context(before.as_ref().map(|before| before.text.as_str()), text);
-                    patch.embedding = match self.embedder.embed(&[&text], Purpose::Document).await {
+                    patch.embedding = match self.embed(&self.embedder, &[&text], Purpose::Document).await {
                         Err(Error::Embedder { retryable: true, .. }) => {
                             degraded.push(Degradation::EmbedderUnavailable);
                             None
@@ -471,7 +490,7 @@ impl TieredMemoryManager {
             return Ok(None);
         }
         // Symmetric: both sides of the comparison are questions.
-        match self.cache_embedder.embed(&[prompt], Purpose::Query).await {
+        match self.embed(&self.cache_embedder, &[prompt], Purpose::Query).await {
             Err(Error::Embedder { retryable: true, .. }) => Ok(None),
             made => Ok(made?.into_iter().next()),
         }

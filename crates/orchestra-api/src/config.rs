@@ -105,6 +105,8 @@ pub struct Settings {
     pub tenant: String,
     /// What makes the vectors.
     pub embedder: EmbedderSettings,
+    /// How long a call waits for an embedder before it goes on without.
+    pub embedder_timeout: Duration,
     /// What makes the vectors of cached prompts.
     pub cache_embedder: CacheEmbedderSettings,
     /// The least cosine similarity of a semantic cache hit.
@@ -224,6 +226,7 @@ impl Settings {
             listen: values.get("listen").unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
             tenant: values.of("tenant"),
             embedder,
+            embedder_timeout: values.milliseconds("embedder_timeout_ms"),
             cache_embedder,
             cache_threshold: values.of("cache_threshold"),
             cache_follower: values.of("cache_follower"),

@@ -88,6 +88,7 @@ impl AppState {
             .medium_term_provider(store)
             .long_term_enabled(settings.long_term_enabled)
             .timer(tokio::time::sleep)
+            .embedder_patience(settings.embedder_timeout)
             .embedder(Arc::new(ObservedEmbedder::new(embedder, "memories")))
             .cache_embedder(Arc::new(ObservedEmbedder::new(cache_embedder, "cache")))
             .cache_policy(CachePolicy { threshold: settings.cache_threshold, mode: CacheMode::default() })

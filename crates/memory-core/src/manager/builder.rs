@@ -25,6 +25,7 @@ pub struct TieredMemoryManagerBuilder {
     candidates: usize,
     clock: Arc<dyn Clock>,
     timer: Option<Arc<dyn Timer>>,
+    embedder_patience: Option<Duration>,
     ids: Arc<dyn IdSource>,
 }
 
@@ -97,6 +98,13 @@ impl TieredMemoryManagerBuilder {
         self
     }
 
+    /// How long a call waits for an embedder before it goes on as while that is away; for as long as it takes unless told
+    /// otherwise. Needs a [timer](Self::timer). What is [embedded late](TieredMemoryManager::late_embedding) takes its time.
+    pub fn embedder_patience(mut self, patience: Duration) -> Self {
+        self.embedder_patience = Some(patience);
+        self
+    }
+
     /// The manager.
     ///
     /// # Errors
@@ -106,6 +114,9 @@ impl TieredMemoryManagerBuilder {
         let embedder = self.embedder.ok_or_else(|| missing("embedder"))?;
         if self.candidates == 0 {
             return Err(Error::invalid("candidates", 0, "at least 1"));
+        }
+        if self.embedder_patience.is_some() && self.timer.is_none() {
+            return Err(Error::invalid("embedder_patience", "a time", "none: this manager has no timer"));
         }
         if self.fill_lease.is_zero() {
             return Err(Error::invalid("fill_lease", "0 s", "more than 0 s"));
@@ -132,6 +143,7 @@ impl TieredMemoryManagerBuilder {
             candidates: self.candidates,
             clock: self.clock,
             timer: self.timer,
+            embedder_patience: self.embedder_patience,
             ids: self.ids,
         })
     }
@@ -154,6 +166,7 @@ impl TieredMemoryManager {
             candidates: DEFAULT_CANDIDATES,
             clock: Arc::new(clock),
             timer: None,
+            embedder_patience: None,
             ids: Arc::new(ids),
         }
     }

@@ -225,7 +225,7 @@ impl TieredMemoryManager {
             return Ok(Some(embedding.clone()));
         }
         let query = [&*request.query];
-        match patience.half().wait(self.embedder.embed(&query, Purpose::Query)).await {
+        match patience.half().wait(self.embed(&self.embedder, &query, Purpose::Query)).await {
             Some(Ok(embeddings)) => return Ok(embeddings.into_iter().next()),
             Some(Err(Error::Embedder { retryable: true, .. })) => degraded.push(Degradation::EmbedderUnavailable),
             Some(Err(error)) => return Err(error),

@@ -12,7 +12,7 @@ use memory_core::{
 };
 
 use super::failing::{FailingCache, FailingStore, Outage};
-use super::{ManagerFixture, WordEmbedder, answer, build, fingerprint, is_hit, manager, remember};
+use super::{ManagerFixture, WordEmbedder, answer, build, builder, fingerprint, is_hit, manager, remember};
 use crate::make;
 
 /// A store tells of a change once what began before it has ended, which others may hold up.
@@ -236,6 +236,43 @@ pub async fn an_answer_that_was_outrun_by_a_change_is_not_kept(fixture: &dyn Man
     let kept = ask(&manager, &scope, "Who runs it?", vec![ids[0], ids[2]], async || {}).await;
     assert!(matches!(&kept, Answer::Computed(computed) if computed.entry.is_some()), "{kept:?}");
     assert!(is_hit(&manager, &scope, "Who runs it?").await);
+}
+
+/// While the embedder takes calls and answers none, a memory is stored and changed without a vector, and a recall and a lookup
+/// go on without: each waits as long as the manager was told to. What is embedded late has its own time.
+pub async fn a_stuck_embedder_holds_nobody_up(fixture: &dyn ManagerFixture) {
+    let (store, cache) = fixture.open().await;
+    let (builder, embedder) = builder(fixture, store, cache);
+    let is_over = |limit| {
+        assert_eq!(limit, Duration::from_secs(7));
+        std::future::ready(())
+    };
+    let manager =
+        builder.timer(is_over).embedder_patience(Duration::from_secs(7)).build().expect("every part is there");
+    let scope = make::user("acme", "ann");
+    let quick = remember(&manager, vec![Draft::new(scope.clone(), "Bob runs it")]).await;
+    assert_eq!(quick.len(), 1, "the control");
+    manager.cache_store(answer(&scope, "Who runs it?", vec![])).await.expect("store").expect("an entry");
+
+    embedder.stuck.store(true, Ordering::SeqCst);
+    let drafts = vec![Draft::new(scope.clone(), "The launch is in May")];
+    let request = RememberRequest { drafts, origin: Origin::new(Writer::Agent, "testkit"), idempotency: None };
+    let receipt = manager.remember(request).await.expect("it is stored");
+    assert_eq!(receipt.degraded, [Degradation::EmbedderUnavailable]);
+    let updated = manager.update(&scope, quick[0].0, text("Ann runs it")).await.expect("it is changed");
+    assert_eq!(updated.degraded, [Degradation::EmbedderUnavailable]);
+    assert_eq!(manager.stats(&scope).await.expect("stats").0.without_embedding, 2);
+    let report = manager.recall(RecallRequest::new(scope.clone(), "launch")).await.expect("by words");
+    assert_eq!(report.memories[0].memory.text, "The launch is in May");
+    assert_eq!(report.degraded, [Degradation::EmbedderUnavailable]);
+    let found = manager.cache_lookup(&scope, "Who on earth runs it?", fingerprint(), None).await.expect("lookup");
+    assert_eq!(found, CacheLookup::Miss(None));
+    assert!(is_hit(&manager, &scope, "Who runs it?").await, "the exact prompt needs no embedder");
+
+    embedder.stuck.store(false, Ordering::SeqCst);
+    let mut late = manager.late_embedding().expect("a store that can tell");
+    assert_eq!(late.step().await.expect("embedded"), 2);
+    assert_eq!(manager.stats(&scope).await.expect("stats").0.without_embedding, 0);
 }
 
 async fn ask(

@@ -42,6 +42,12 @@ pub const SETTINGS: &[Setting] = &[
          vectors take it, such as text-embedding-3-small; others refuse.",
     )
     .or("false"),
+    integer(
+        "embedder_timeout_ms",
+        (1, 600_000), "How long a call waits for the embedder, in milliseconds. What is written then is stored, found by its \
+         words, and embedded later; what is asked then is answered by words.",
+    )
+    .or("5000"),
     secret("embedder_api_key", "With --embedder openai: the server's key, where it wants one."),
     choice(
         "cache_embedder",

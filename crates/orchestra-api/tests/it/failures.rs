@@ -11,11 +11,11 @@ use memory_core::{
     MemoryPatch, MemoryStore, Page, Result, Scope, SearchRequest, StoreStats, TieredMemoryManager, UpdateReceipt,
     WriteToken,
 };
-use orchestra_api::config::Settings;
+use orchestra_api::config::{EmbedderSettings, Settings};
 use orchestra_api::http::router;
 use orchestra_api::state::AppState;
 
-use crate::send;
+use crate::{Api, send};
 
 /// A store that is out of order.
 #[derive(Debug, Default)]
@@ -186,4 +186,29 @@ async fn a_write_is_taken_without_the_embedder_and_says_what_it_lacks() {
     }
     let answer = send(&router, Method::POST, "/v1/memories/search", &[], "{\"query\":\"code\"}").await.ok(200);
     assert_eq!(answer["results"].as_array().map(Vec::len), Some(1), "it is found by its words");
+}
+
+/// A server of embeddings that takes calls and answers none holds a write up as long as the settings say.
+#[tokio::test]
+async fn a_write_waits_for_the_embedder_as_long_as_it_was_told_to() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let taken = tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((connection, _)) = listener.accept().await {
+            kept.push(connection);
+        }
+    });
+    let api = Api::with(|settings| {
+        let (model, dimensions, send_dimensions) = ("m".into(), 8, false);
+        settings.embedder = EmbedderSettings::OpenAi { base_url, model, dimensions, send_dimensions };
+        settings.embedder_timeout = Duration::from_millis(50);
+    })
+    .await;
+    let body = serde_json::json!({"text": "the code is 4711"});
+    let write = api.post("/v1/memories", &body);
+    // The server's own time for an attempt is half a minute, and it makes four.
+    let write = tokio::time::timeout(Duration::from_secs(20), write).await.expect("it goes on without");
+    assert_eq!(write.ok(201)["degraded"], serde_json::json!(["embedder_unavailable"]));
+    taken.abort();
 }

@@ -1,7 +1,7 @@
 //! The tiers as one memory.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::cache;
@@ -12,8 +12,8 @@ use crate::{
     CacheEntryId, CacheLookup, CachePolicy, CacheRequest, CacheStats, Clock, Degradation, EmbeddedMemory, Embedder,
     Embedding, Error, Fingerprint, ForgetReceipt, ForgetRequest, IdSource, InsertBatch, InsertReceipt,
     InvalidateRequest, InvalidateSelection, ListRequest, Memory, MemoryId, MemoryPatch, MemoryStore, NewCacheEntry,
-    Origin, Page, Purpose, Result, Scope, Selection, SemanticCache, StoreMark, StoreStats, Tier, Timer, Timestamp,
-    UpdateReceipt, WorkingMemory,
+    Origin, Page, Purpose, Result, Scope, SemanticCache, StoreMark, StoreStats, Tier, Timer, Timestamp, UpdateReceipt,
+    WorkingMemory,
 };
 
 /// How many candidates each arm of a recall gives to fusion.
@@ -31,6 +31,7 @@ mod builder;
 mod consolidate;
 mod draft;
 mod follow;
+mod gone;
 mod late;
 mod pace;
 mod patience;
@@ -67,6 +68,7 @@ pub struct TieredMemoryManager {
     fill_lease: Duration,
     flights: Arc<answer::Flights>,
     consolidations: Arc<consolidate::Runs>,
+    followed_as: Arc<OnceLock<String>>,
     candidates: usize,
     clock: Arc<dyn Clock>,
     timer: Option<Arc<dyn Timer>>,
@@ -319,22 +321,14 @@ impl TieredMemoryManager {
         receipt.degraded.extend(degraded);
         if !request.dry_run {
             let mut gone: Vec<MemoryId> = receipt.forgotten.iter().chain(&receipt.derived).copied().collect();
-            gone.extend(self.gone_before(request, &gone).await);
+            let before = self.gone_before(request, &gone).await;
+            if !before.are_all_known {
+                receipt.degraded.push(Degradation::InvalidationPending);
+            }
+            gone.extend(before.memories);
             receipt.cache_entries += self.invalidate_dependents(&request.scope, gone, &mut receipt.degraded).await;
         }
         Ok(receipt)
-    }
-
-    /// What was asked for and had gone before: a process that forgot it may have ended before it told the cache, and who
-    /// asks again is told that it is done. All of it as soon as one of them is gone, which costs an answer at most.
-    async fn gone_before(&self, request: &ForgetRequest, gone: &[MemoryId]) -> Vec<MemoryId> {
-        let (Selection::Ids(asked), Some(_)) = (&request.selection, &self.short_term_provider) else {
-            return Vec::new();
-        };
-        let gone: HashSet<&MemoryId> = gone.iter().collect();
-        let missing: Vec<MemoryId> = asked.iter().filter(|id| !gone.contains(id)).copied().collect();
-        let is_there = self.stand(&request.scope.whole_tenant(), &missing, None).await;
-        if is_there { Vec::new() } else { missing }
     }
 
     /// Removes the cached answers of the whole tenant that used one of these memories: an answer in another session of
@@ -353,7 +347,9 @@ impl TieredMemoryManager {
         let selection = InvalidateSelection::DependsOn(memories);
         let request = InvalidateRequest { scope: scope.whole_tenant(), selection, dry_run: false };
         cache.invalidate(&request).await.unwrap_or_else(|_| {
-            degraded.push(Degradation::InvalidationPending);
+            if !degraded.contains(&Degradation::InvalidationPending) {
+                degraded.push(Degradation::InvalidationPending);
+            }
             0
         })
     }

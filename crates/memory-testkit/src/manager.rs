@@ -31,7 +31,7 @@ pub use self::asking::{
 };
 pub use self::filing::an_answer_that_is_outrun_while_it_is_filed_is_not_kept;
 pub use self::outages::{
-    a_stuck_embedder_holds_nobody_up,
+    a_deletion_by_filter_that_is_sent_again_reaches_the_cache, a_stuck_embedder_holds_nobody_up,
     an_answer_that_was_outrun_by_a_change_is_not_kept, another_follower_goes_on_where_one_ended,
     without_the_cache_corrections_stand_and_are_brought_later, without_the_embedder_exact_prompts_are_answered,
     without_the_embedder_memories_get_their_vector_later, without_the_store_errors_pass_and_the_cache_serves,
@@ -72,7 +72,7 @@ macro_rules! manager_suite {
             without_the_cache_every_lookup_is_a_miss, one_of_many_computes_the_answer,
             without_the_cache_corrections_stand_and_are_brought_later, another_follower_goes_on_where_one_ended,
             without_the_store_errors_pass_and_the_cache_serves, without_the_embedder_memories_get_their_vector_later,
-            a_stuck_embedder_holds_nobody_up, without_the_embedder_exact_prompts_are_answered, an_answer_that_was_outrun_by_a_change_is_not_kept,
+            a_deletion_by_filter_that_is_sent_again_reaches_the_cache, a_stuck_embedder_holds_nobody_up, without_the_embedder_exact_prompts_are_answered, an_answer_that_was_outrun_by_a_change_is_not_kept,
             a_computation_that_failed_is_taken_over, nobody_waits_for_what_began_before_an_invalidation, long_term_can_be_switched_off, bad_input_is_refused_before_the_embedder_is_paid,
             the_conversation_that_goes_on_is_recalled, without_working_memory_recall_goes_on,
             without_the_store_working_memory_answers, a_deadline_takes_a_timer, a_late_embedder_leaves_time_for_the_words, a_recall_answers_with_what_is_there_at_its_deadline,

@@ -140,6 +140,7 @@ impl TieredMemoryManagerBuilder {
             fill_lease: self.fill_lease,
             flights: Arc::new(Flights::new()),
             consolidations: Arc::default(),
+            followed_as: Arc::default(),
             candidates: self.candidates,
             clock: self.clock,
             timer: self.timer,

@@ -52,7 +52,9 @@ impl TieredMemoryManager {
     pub fn cache_follower(&self, name: impl Into<String>) -> Option<CacheFollower> {
         let cache = self.short_term_provider.clone()?;
         self.medium_term_provider.changes()?;
-        Some(CacheFollower { manager: self.clone(), cache, name: name.into(), pace: Pace::new(IDLE, LONGEST) })
+        let name = name.into();
+        let _ = self.followed_as.set(name.clone());
+        Some(CacheFollower { manager: self.clone(), cache, name, pace: Pace::new(IDLE, LONGEST) })
     }
 }
 

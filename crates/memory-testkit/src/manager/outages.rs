@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use memory_core::{
-    Answer, AnswerRequest, CacheFollower, CacheLookup, Degradation, Draft, ForgetRequest, HitKind, MemoryId,
+    Answer, AnswerRequest, CacheFollower, CacheLookup, Degradation, Draft, Filter, ForgetRequest, HitKind, MemoryId,
     MemoryPatch, MemoryStore, NewAnswer, Origin, RecallRequest, RememberRequest, Scope, Selection, SemanticCache,
     TieredMemoryManager, Writer,
 };
@@ -236,6 +236,36 @@ pub async fn an_answer_that_was_outrun_by_a_change_is_not_kept(fixture: &dyn Man
     let kept = ask(&manager, &scope, "Who runs it?", vec![ids[0], ids[2]], async || {}).await;
     assert!(matches!(&kept, Answer::Computed(computed) if computed.entry.is_some()), "{kept:?}");
     assert!(is_hit(&manager, &scope, "Who runs it?").await);
+}
+
+/// A deletion by what memories say, sent again because its answer was lost, says that the cache is told later as long as that
+/// is so, though nothing matches any more; and else the cache was told.
+pub async fn a_deletion_by_filter_that_is_sent_again_reaches_the_cache(fixture: &dyn ManagerFixture) {
+    let Failing { manager, cache, real_store, .. } = failing(fixture).await;
+    let scope = make::user("acme", "ann");
+    let mut follower = follower(&manager);
+    follower.step().await.expect("nothing to do");
+    let drafts = ["The launch is in May", "Bob runs it"].map(|text| Draft::new(scope.clone(), text));
+    let ids: Vec<MemoryId> = remember(&manager, drafts.to_vec()).await.iter().map(|(id, _)| *id).collect();
+    for (prompt, id) in [("When is the launch?", ids[0]), ("Who runs it?", ids[1])] {
+        manager.cache_store(answer(&scope, prompt, vec![id])).await.expect("store").expect("an entry");
+    }
+    let filter = serde_json::json!({"text": "The launch is in May"});
+    let selection = Selection::Matching(Filter::from_json(&filter).expect("a filter"));
+    let request = ForgetRequest { scope: scope.clone(), selection, dry_run: false };
+    // What a process does that ends right after its commit.
+    assert_eq!(real_store.forget(&request).await.expect("forget").forgotten, [ids[0]]);
+    cache.begin();
+    let again = manager.forget(&request).await.expect("it stands");
+    assert_eq!((again.forgotten, again.degraded), (vec![], vec![Degradation::InvalidationPending]));
+    cache.end();
+    let began = Instant::now();
+    // Others may hold up what the store tells: then it says so.
+    while !manager.forget(&request).await.expect("it stands").degraded.is_empty() {
+        assert!(began.elapsed() < PATIENCE, "the cache is there and not told");
+    }
+    assert!(!is_hit(&manager, &scope, "When is the launch?").await);
+    assert!(is_hit(&manager, &scope, "Who runs it?").await, "what stands keeps its answers");
 }
 
 /// While the embedder takes calls and answers none, a memory is stored and changed without a vector, and a recall and a lookup

@@ -26,8 +26,6 @@ pub struct Campaign {
 pub struct Answered {
     pub status: u16,
     pub body: Value,
-    /// Whether an attempt before this one may have had its effect.
-    pub doubted: bool,
     pub server: usize,
 }
 
@@ -70,12 +68,10 @@ impl Campaign {
     /// Sends it until a server answers. `None` when none does in time, which is a violation.
     pub async fn until_answered(&self, request: &Request, about: &[Name], random: &mut Random) -> Option<Answered> {
         let deadline = Instant::now() + PATIENCE;
-        let mut doubted = false;
         while Instant::now() < deadline {
             match self.once(request, about, random).await {
-                (server, Reply::Answered { status, body }) => return Some(Answered { status, body, doubted, server }),
-                (_, Reply::InDoubt) => doubted = true,
-                (_, Reply::Unsent) => {}
+                (server, Reply::Answered { status, body }) => return Some(Answered { status, body, server }),
+                (_, Reply::InDoubt | Reply::Unsent) => {}
             }
             tokio::time::sleep(random.between(Duration::from_millis(50), Duration::from_millis(300))).await;
         }

@@ -9,9 +9,6 @@ use crate::client::{Reply, Request};
 use crate::model::{Kind, Tick, View};
 use crate::name::Name;
 
-/// What a deletion that names its memories is counted as.
-const FORGET_BY_ID: &str = "forget";
-
 impl Worker {
     /// Writes memories, sent again until they are acknowledged: under a key, or with ids of the caller's.
     pub(super) async fn remember(&mut self, how_many: usize, keyed: bool) {
@@ -178,10 +175,10 @@ impl Worker {
         let at = self.random.below(self.mine.len());
         let Mine { name, id, .. } = self.mine.swap_remove(at);
         let request = if self.random.percent(50) {
-            Request::new(FORGET_BY_ID, self.tenant, Method::DELETE, format!("/v1/memories/{id}"))
+            Request::new("forget", self.tenant, Method::DELETE, format!("/v1/memories/{id}"))
         } else {
             let body = json!({"ids": [id]});
-            Request::new(FORGET_BY_ID, self.tenant, Method::POST, "/v1/memories/forget").body(body)
+            Request::new("forget", self.tenant, Method::POST, "/v1/memories/forget").body(body)
         };
         self.forget(&request, &[name]).await;
     }
@@ -214,9 +211,8 @@ impl Worker {
             model.now()
         };
         match self.campaign.until_answered(request, names, &mut self.random).await {
-            Some(Answered { status: 200, body, doubted, .. }) => {
-                // Only one that names the ids knows what an attempt before it forgot.
-                let cache_told = cache_told(&body) && (request.kind == FORGET_BY_ID || !doubted);
+            Some(Answered { status: 200, body, .. }) => {
+                let cache_told = cache_told(&body);
                 let mut model = self.campaign.model();
                 for &name in names {
                     model.delete_known(name, cache_told);

@@ -507,17 +507,20 @@ impl TieredMemoryManager {
         }
     }
 
-    /// What the tiers hold of a scope.
+    /// What the tiers hold of a scope; `None` for a cache that is away. Both are asked at once.
     ///
     /// # Errors
-    /// As [`MemoryStore::stats`] and [`SemanticCache::stats`].
+    /// As [`MemoryStore::stats`], and as [`SemanticCache::stats`] where trying again would not help.
     #[tracing::instrument(level = "debug", skip_all)]
-    pub async fn stats(&self, scope: &Scope) -> Result<(StoreStats, CacheStats)> {
-        let cache = match &self.short_term_provider {
-            Some(cache) => cache.stats(scope).await?,
-            None => CacheStats::default(),
+    pub async fn stats(&self, scope: &Scope) -> Result<(StoreStats, Option<CacheStats>)> {
+        let of_cache = async {
+            match &self.short_term_provider {
+                Some(cache) => or_outage(cache.stats(scope).await),
+                None => Ok(Some(CacheStats::default())),
+            }
         };
-        Ok((self.medium_term_provider.stats(scope).await?, cache))
+        let (store, cache) = patience::both(self.medium_term_provider.stats(scope), of_cache).await;
+        Ok((store?, cache?))
     }
 
     /// Whether the durable store can answer now.

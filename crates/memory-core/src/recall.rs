@@ -152,6 +152,8 @@ pub enum Degradation {
     PersistentUnavailable,
     /// Working memory was away or too late: only the durable store was searched.
     WorkingMemoryUnavailable,
+    /// The cache was away: what it holds is not known.
+    CacheUnavailable,
     /// The deadline cut something off, which another entry names.
     DeadlineExceeded,
 }

@@ -252,6 +252,8 @@ pub async fn without_the_cache_every_lookup_is_a_miss(fixture: &dyn ManagerFixtu
     assert_eq!(manager.cache_store(answer(&scope, "When is the launch?", vec![])).await.expect("no entry"), None);
     remember(&manager, vec![Draft::new(scope.clone(), "The launch is in May")]).await;
     assert_eq!(manager.recall(RecallRequest::new(scope.clone(), "launch")).await.expect("recall").memories.len(), 1);
+    let (in_store, in_cache) = manager.stats(&scope).await.expect("stats of the rest");
+    assert_eq!((in_store.memories, in_cache), (1, None));
     let (manager, _) = build(fixture, store, away(false), true);
     manager.cache_lookup(&scope, "When is the launch?", fingerprint(), None).await.expect_err("told");
 }

@@ -118,7 +118,7 @@ impl SemanticCache for RedisSemanticCacheProvider {
         let whole = Scope::tenant(scope.tenant_name())?;
         let tenant = self.inner.tenants.get(scope.tenant_name());
         let shard = self.inner.keys.shard(scope.tenant_name());
-        let entries = match self.state("stats", &whole, &tenant, Guarded::No).await? {
+        let entries = match self.state("stats", &whole, &tenant, Guarded::Yes).await? {
             None => 0,
             Some(State { epoch, .. }) => {
                 let selection = query::selection(&whole, epoch, &[], self.now());

@@ -53,6 +53,9 @@ pub async fn run(args: Args, client: &Client, screen: &Screen) -> Outcome {
         ("threshold".into(), format!("{:.2}", stats["cache_threshold"].as_f64().unwrap_or_default())),
         ("embedder".into(), words::text(&stats, "cache_embedder").to_owned()),
     ];
+    if cache.is_null() {
+        screen.note("The semantic cache is away: what it holds is not known.");
+    }
     for (name, value) in &lines {
         let line = if value.is_empty() {
             screen.bold(name)

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use memory_core::{CacheStats, StoreStats};
+use memory_core::{CacheStats, Degradation, StoreStats};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -25,9 +25,11 @@ pub struct StatsView {
     /// What the store holds of the scope.
     #[schemars(schema_with = "openapi::store")]
     store: StoreStats,
-    /// What the cache holds, and how it did since the process began.
+    /// What the cache holds, and how it did since the process began; `null` while it is away.
     #[schemars(schema_with = "openapi::cache")]
-    cache: CacheStats,
+    cache: Option<CacheStats>,
+    /// What is missing from this answer and why; empty when nothing is.
+    degraded: Vec<Degradation>,
     /// The model of the memories.
     embedder: String,
     /// The model of the cache.
@@ -68,6 +70,7 @@ pub async fn stats(State(state): State<AppState>, identity: Identity, mut params
     let view = StatsView {
         tenant: scope.tenant_name().to_owned(),
         store,
+        degraded: if cache.is_none() { vec![Degradation::CacheUnavailable] } else { Vec::new() },
         cache,
         embedder: manager.embedder().space().to_string(),
         cache_embedder: manager.cache_embedder().space().to_string(),

@@ -433,7 +433,7 @@ fn stats() -> Tool {
         effect: Effect::Reads,
         arguments: schema::into_map(json!({"scope": schema::scope()})),
         required: &[],
-        gives: object(json!({"store": {"type": "object"}, "cache": {"type": "object"}}), &["store", "cache"]),
+        gives: object(json!({"store": {"type": "object"}, "cache": {"type": ["object", "null"]}}), &["store", "cache"]),
         route: route(Method::GET, "/v1/stats"),
         shown: Shown::AsJson,
     }

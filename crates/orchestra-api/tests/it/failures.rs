@@ -7,8 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::http::Method;
 use memory_core::{
-    Candidates, Error, ForgetReceipt, ForgetRequest, InsertBatch, InsertReceipt, ListRequest, Memory, MemoryId,
-    MemoryPatch, MemoryStore, Page, Result, Scope, SearchRequest, StoreStats, TieredMemoryManager, UpdateReceipt,
+    CacheEntryId, CacheLookup, CacheMark, CacheRequest, CacheStats, Candidates, Error, ForgetReceipt, ForgetRequest,
+    InsertBatch, InsertReceipt, InvalidateRequest, ListRequest, Memory, MemoryId, MemoryPatch, MemoryStore,
+    NewCacheEntry, Page, Result, Scope, SearchRequest, SemanticCache, StoreStats, TieredMemoryManager, UpdateReceipt,
     WriteToken,
 };
 use orchestra_api::config::{EmbedderSettings, Settings};
@@ -211,4 +212,51 @@ async fn a_write_waits_for_the_embedder_as_long_as_it_was_told_to() {
     let write = tokio::time::timeout(Duration::from_secs(20), write).await.expect("it goes on without");
     assert_eq!(write.ok(201)["degraded"], serde_json::json!(["embedder_unavailable"]));
     taken.abort();
+}
+
+/// A cache that is away.
+#[derive(Debug)]
+struct AwayCache;
+
+#[async_trait]
+impl SemanticCache for AwayCache {
+    async fn lookup(&self, _: &CacheRequest) -> Result<CacheLookup> {
+        Err(failed("lookup"))
+    }
+
+    async fn mark(&self, _: &Scope) -> Result<CacheMark> {
+        Err(failed("mark"))
+    }
+
+    async fn store_since(&self, _: NewCacheEntry, _: &CacheMark) -> Result<Option<CacheEntryId>> {
+        Err(failed("store"))
+    }
+
+    async fn invalidate(&self, _: &InvalidateRequest) -> Result<u64> {
+        Err(failed("invalidate"))
+    }
+
+    async fn stats(&self, _: &Scope) -> Result<CacheStats> {
+        Err(failed("stats"))
+    }
+}
+
+#[tokio::test]
+async fn without_the_cache_the_operator_sees_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = provider_embedded::EmbeddedConfig::new(folder.path().join("memory.db"));
+    let store = provider_embedded::EmbeddedProvider::open(config).await.unwrap();
+    let manager = TieredMemoryManager::builder(chrono::Utc::now, || MemoryId::from(uuid::Uuid::now_v7()))
+        .short_term_provider(Arc::new(AwayCache))
+        .medium_term_provider(Arc::new(store))
+        .embedder(Arc::new(embedders::StaticEmbedder::built_in()))
+        .build()
+        .unwrap();
+    let router = router(AppState::new(manager, Settings::for_data("unused")).unwrap());
+    send(&router, Method::POST, "/v1/memories", &[], "{\"text\":\"the code is 4711\"}").await.ok(201);
+    let stats = send(&router, Method::GET, "/v1/stats", &[], "").await.ok(200);
+    assert_eq!((&stats["store"]["memories"], &stats["cache"]), (&1.into(), &serde_json::Value::Null));
+    assert_eq!(stats["degraded"], serde_json::json!(["cache_unavailable"]));
+    let request = axum::http::Request::get("/metrics").body(axum::body::Body::empty()).unwrap();
+    assert_eq!(tower::ServiceExt::oneshot(router, request).await.unwrap().status(), 200);
 }

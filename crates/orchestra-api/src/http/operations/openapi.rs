@@ -72,6 +72,7 @@ fn stats() -> Operation {
                     "disk_bytes": 1_417_216, "index_bytes": 729_088,
                 },
                 "cache": {"entries": 12, "exact_hits": 40, "semantic_hits": 9, "misses": 21, "refused": 2},
+                "degraded": [],
                 "embedder": "static-256@1/256",
                 "cache_embedder": "static-256@1/256",
                 "cache_threshold": 0.9,
@@ -102,7 +103,9 @@ pub fn store(generator: &mut SchemaGenerator) -> Schema {
     partly_hidden::<memory_core::StoreStats>("/store/", generator)
 }
 
-/// The schema of what the cache holds.
+/// The schema of what the cache holds, where it is there.
 pub fn cache(generator: &mut SchemaGenerator) -> Schema {
-    partly_hidden::<memory_core::CacheStats>("/cache/", generator)
+    let mut schema = partly_hidden::<memory_core::CacheStats>("/cache/", generator);
+    schema.insert("type".into(), json!(["object", "null"]));
+    schema
 }

@@ -103,6 +103,10 @@ impl SemanticCache for ObservedCache {
         self.store.of_database(self.system, self.inner.store_since(entry, since)).await
     }
 
+    async fn store(&self, entry: NewCacheEntry) -> Result<CacheEntryId> {
+        self.store.of_database(self.system, self.inner.store(entry)).await
+    }
+
     async fn invalidate(&self, request: &InvalidateRequest) -> Result<u64> {
         self.invalidate.of_database(self.system, self.inner.invalidate(request)).await
     }

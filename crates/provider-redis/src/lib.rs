@@ -4,8 +4,11 @@
 //! search.
 //!
 //! - **One round trip.** A lookup sends the tenant's epoch, the exact key and the vector search in one write; a store is
-//!   one transaction; a hit writes nothing. Only what is first asked for a tenant in a process, and first after its cache
-//!   was emptied, takes one more to learn the epoch.
+//!   one script; a hit writes nothing. Only what is first asked for a tenant in a process, and first after its cache
+//!   was emptied, takes one more to learn the epoch, and a store after something of the tenant was invalidated elsewhere.
+//! - **Nothing is filed behind its invalidation.** An invalidation counts before it looks for entries, and the script files
+//!   only at the count that was known before the memories of the answer were looked at: a request that waited in a server
+//!   that was stopped files nothing.
 //! - **Isolation is in the key and in the query.** Tenant, user, agent, session, fingerprint and embedding space are
 //!   hashed into one value that the entry's key is made of and that every search is restricted to. Text of callers never
 //!   becomes part of a query, but for single words of letters and digits of a filter on text. What comes back is compared

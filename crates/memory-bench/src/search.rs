@@ -185,6 +185,7 @@ async fn provider(args: &Args, texts: &[String], questions: &[String], report: &
             neighbours: true,
             at_least: None,
             as_of: None,
+            best: None,
         })
     };
     // What is searched is read into memory on first touch; the note below tells how long that takes.
@@ -208,8 +209,14 @@ async fn provider(args: &Args, texts: &[String], questions: &[String], report: &
             let start = Instant::now();
             let found = store.search(&request).await?;
             if fused {
-                let ranked =
-                    fusion::fuse(question, &found.candidates, &FusionStrategy::default(), chrono::Utc::now(), TOP);
+                let ranked = fusion::fuse(
+                    question,
+                    &found.candidates,
+                    None,
+                    &FusionStrategy::default(),
+                    chrono::Utc::now(),
+                    TOP,
+                );
                 ensure!(ranked.len() == TOP, "a recall gave {} of {TOP}", ranked.len());
             }
             times.push(start.elapsed());

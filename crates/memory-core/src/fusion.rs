@@ -65,6 +65,12 @@ impl FusionStrategy {
         matches!(self, Self::Weighted(weights) if weights.neighbours > 0.0)
     }
 
+    /// Whether words change nothing of the ranking.
+    #[must_use]
+    pub fn is_by_vector_alone(&self) -> bool {
+        matches!(self, Self::Weighted(weights) if weights.dense == 1.0 && weights.actor == 0.0)
+    }
+
     /// Checks the numbers.
     ///
     /// # Errors
@@ -92,11 +98,13 @@ impl FusionStrategy {
 
 /// Ranks the candidates of `query` and gives the best `limit`, best first, ties by id.
 ///
-/// A candidate that neither arm speaks for (no similarity, no word in common, also not next door) is left out.
+/// A candidate that neither arm speaks for (no similarity, no word in common, also not next door) is left out. Where the store
+/// has [left candidates out](crate::Candidates::least_left_out), the scores are those that all together would have.
 #[must_use]
 pub fn fuse(
     query: &str,
     candidates: &[Candidate],
+    least_left_out: Option<f32>,
     strategy: &FusionStrategy,
     now: Timestamp,
     limit: usize,
@@ -104,9 +112,10 @@ pub fn fuse(
     let lexical = lexical_in_context(candidates, strategy);
     let dense_ranks = ranks(candidates.iter().map(|candidate| candidate.similarity));
     let lexical_ranks = ranks(lexical.iter().map(|&score| (score > 0.0).then_some(score)));
-    let dense_scores = min_max(candidates.iter().map(|candidate| candidate.similarity));
-    let lexical_scores = min_max(lexical.iter().map(|&score| Some(score)));
-    let query_words: HashSet<String> = text::words(query).collect();
+    // Of those that were left out the least similar one counts for all.
+    let dense_scores = min_max(candidates.iter().map(|candidate| candidate.similarity).chain([least_left_out]));
+    let lexical_scores = min_max(lexical.iter().map(|&score| Some(score)).chain([least_left_out.map(|_| 0.0)]));
+    let query_words = names_in(query);
 
     let mut ranked: Vec<Recalled> = candidates
         .iter()
@@ -197,6 +206,22 @@ fn ranks(scores: impl Iterator<Item = Option<f32>>) -> Vec<Option<u32>> {
     ranks
 }
 
+/// The words of a query that can be somebody's name. One that carries grammar is, only where it is written as a name is: "What
+/// did Will say?", not "What will we do?".
+fn names_in(query: &str) -> HashSet<String> {
+    text::words(query).filter(|word| !text::is_stop_word(word)).chain(grammar_as_names(query)).collect()
+}
+
+/// The words of a query that carry grammar, and are written as names: with a capital that begins no sentence.
+pub(crate) fn grammar_as_names(query: &str) -> impl Iterator<Item = String> {
+    let mut begins = true;
+    query.split_whitespace().flat_map(move |part| {
+        let is_name = !std::mem::replace(&mut begins, part.ends_with(['.', '!', '?', ':']))
+            && part.chars().find(|c| c.is_alphabetic()).is_some_and(char::is_uppercase);
+        text::words(part).filter(move |word| is_name && word.chars().nth(1).is_some() && text::is_stop_word(word))
+    })
+}
+
 /// Whether the query holds a word of the actor's name; words of one letter do not count.
 fn names(query_words: &HashSet<String>, actor: &str) -> bool {
     text::words(actor).any(|word| word.chars().count() > 1 && query_words.contains(&word))
@@ -241,7 +266,7 @@ mod tests {
     }
 
     fn order(candidates: &[Candidate], strategy: &FusionStrategy) -> Vec<u128> {
-        let ranked = fuse("what did Ann say", candidates, strategy, Timestamp::UNIX_EPOCH, 10);
+        let ranked = fuse("what did Ann say", candidates, None, strategy, Timestamp::UNIX_EPOCH, 10);
         ranked.iter().map(|recalled| recalled.memory.id.as_uuid().as_u128()).collect()
     }
 
@@ -279,12 +304,33 @@ mod tests {
             |candidate: &mut Candidate, actor: &str| Arc::make_mut(&mut candidate.memory).actor = Some(actor.into());
         said_by(&mut candidates[0], "Bob A.");
         said_by(&mut candidates[1], "Ann Lee");
-        let ranked = fuse("What did Ann say? a", &candidates, &FusionStrategy::default(), Timestamp::UNIX_EPOCH, 10);
+        let ranked =
+            fuse("What did Ann say? a", &candidates, None, &FusionStrategy::default(), Timestamp::UNIX_EPOCH, 10);
         assert_eq!(ranked[0].why.actor_bonus, 0.2);
         assert_eq!(
             ranked.iter().find(|recalled| recalled.memory.actor.as_deref() == Some("Bob A.")).unwrap().why.actor_bonus,
             0.0
         );
+    }
+
+    #[test]
+    fn a_word_of_grammar_is_a_name_only_where_it_is_written_as_one() {
+        let names = |query| grammar_as_names(query).collect::<Vec<_>>();
+        assert_eq!(names("What did Will say to (My) aunt?"), ["will", "my"]);
+        assert_eq!(names("Will you? What will we do? I, too"), [""; 0]);
+        assert!(names_in("What did Will say").contains("will") && !names_in("What will we say").contains("will"));
+        assert!(names_in("what did ann say").contains("ann"));
+    }
+
+    #[test]
+    fn what_was_left_out_counts_in_the_span_of_both_scores() {
+        let all = [candidate(1, Some(0.9), 2.0), candidate(2, Some(0.8), 1.0), candidate(3, Some(0.1), 0.0)];
+        let ranked = |candidates: &[Candidate], least| {
+            let ranked = fuse("q", candidates, least, &FusionStrategy::default(), Timestamp::UNIX_EPOCH, 2);
+            ranked.into_iter().map(|recalled| (recalled.memory.id, recalled.score)).collect::<Vec<_>>()
+        };
+        assert_eq!(ranked(&all[..2], Some(0.1)), ranked(&all, None));
+        assert_ne!(ranked(&all[..2], None), ranked(&all, None));
     }
 
     #[test]
@@ -329,7 +375,7 @@ mod tests {
         #[test]
         fn a_ranking_is_sound(candidates in candidates(), limit in 1_usize..50, rrf: bool) {
             let strategy = if rrf { FusionStrategy::RRF } else { FusionStrategy::default() };
-            let ranked = fuse("what did Ann say", &candidates, &strategy, Timestamp::UNIX_EPOCH, limit);
+            let ranked = fuse("what did Ann say", &candidates, None, &strategy, Timestamp::UNIX_EPOCH, limit);
             prop_assert!(ranked.len() <= limit);
             prop_assert!(ranked.iter().all(|recalled| recalled.score.is_finite() && recalled.score >= 0.0));
             prop_assert!(ranked.windows(2).all(|pair| pair[0].score >= pair[1].score));
@@ -351,7 +397,7 @@ mod tests {
             let at = at.index(candidates.len());
             let id = candidates[at].memory.id.as_uuid().as_u128();
             let place = |candidates: &[Candidate]| {
-                let ranked = fuse("q", candidates, &FusionStrategy::default(), Timestamp::UNIX_EPOCH, 100);
+                let ranked = fuse("q", candidates, None, &FusionStrategy::default(), Timestamp::UNIX_EPOCH, 100);
                 ranked.iter().position(|recalled| recalled.memory.id.as_uuid().as_u128() == id).unwrap_or(usize::MAX)
             };
             candidates.iter_mut().for_each(|candidate| (candidate.previous, candidate.next) = (None, None));

@@ -53,7 +53,7 @@ pub use recall::{Degradation, Explanation, Missing, RecallReport, RecallRequest,
 pub use scope::{MAX_SCOPE_NAME_BYTES, Scope};
 pub use source::{Clock, IdSource, Timer, Timestamp};
 pub use store::{
-    Arm, ArmReport, Candidate, Candidates, Change, ChangeEvent, ChangeFeed, ChangeLag, ChangePosition, Cursor,
+    Arm, ArmReport, Best, Candidate, Candidates, Change, ChangeEvent, ChangeFeed, ChangeLag, ChangePosition, Cursor,
     ForgetReceipt, ForgetRequest, IdempotencyKey, IndexUse, InsertBatch, InsertReceipt, InsertStatus, InsertedItem,
     ListRequest, MAX_SCOPES, MemoryPatch, MemoryStore, Page, Rejection, RejectionPage, Rejections, SearchRequest,
     Selection, StoreMark, StoreStats, Turn, Unembedded, UpdateReceipt, VectorBacklog, WriteToken,

@@ -381,6 +381,20 @@ pub struct SearchRequest {
     ///
     /// What was true in the world at a time (valid time) is a filter: [`Filter::valid_at`].
     pub as_of: Option<Timestamp>,
+    /// What of the candidates the caller can use; all of them without. A store may give the others too.
+    pub best: Option<Best>,
+}
+
+/// The candidates that can be among the best of a [weighted sum](crate::Weights) of meaning and words.
+///
+/// A memory without a word of the query, not next to one in its session either, is one of them only where fewer than `count`
+/// others are nearer. What has ended is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Best {
+    /// How many are best, at least 1.
+    pub count: usize,
+    /// The time that nothing may have ended by, as its `valid_to` says.
+    pub at: Timestamp,
 }
 
 /// The candidates of a recall, in no particular order, each once.
@@ -390,6 +404,9 @@ pub struct Candidates {
     pub candidates: Vec<Candidate>,
     /// What each arm did.
     pub arms: Vec<ArmReport>,
+    /// The least similarity of all that has not ended, where some of it was left out because of [`SearchRequest::best`]. What
+    /// was left out for that has no part in the words of the query.
+    pub least_left_out: Option<f32>,
 }
 
 /// A memory that may be an answer.

@@ -114,5 +114,6 @@ pub fn search(scope: &Scope, embedding: Option<Embedding>, text: Option<&str>) -
         neighbours: false,
         at_least: None,
         as_of: None,
+        best: None,
     }
 }

@@ -39,6 +39,31 @@ pub(crate) fn query(text: &str) -> Vec<String> {
     stems
 }
 
+/// A query that one of these stems answers, as a `tsquery` in its textual form. None without a stem: it would find nothing.
+pub(crate) fn any_of(stems: &[String]) -> Option<String> {
+    let quoted = stems.iter().map(|stem| format!("'{}'", stem.replace('\\', "\\\\").replace('\'', "''")));
+    (!stems.is_empty()).then(|| quoted.collect::<Vec<_>>().join(" | "))
+}
+
+/// How often each of some sorted stems stands in a `tsvector` in its binary form: which stem, how often. None for what is no such
+/// thing.
+pub(crate) fn frequencies(mut vector: &[u8], stems: &[String]) -> Option<Vec<(usize, f64)>> {
+    let mut found = Vec::with_capacity(stems.len());
+    let (count, rest) = vector.split_first_chunk()?;
+    vector = rest;
+    for _ in 0..u32::from_be_bytes(*count) {
+        let end = vector.iter().position(|&byte| byte == 0)?;
+        let (lexeme, rest) = (&vector[..end], &vector[end + 1..]);
+        let (places, rest) = rest.split_first_chunk()?;
+        let places = u16::from_be_bytes(*places);
+        vector = rest.get(2 * usize::from(places)..)?;
+        if let Ok(stem) = stems.binary_search_by(|stem| stem.as_bytes().cmp(lexeme)) {
+            found.push((stem, f64::from(places)));
+        }
+    }
+    Some(found)
+}
+
 fn cut(stem: &str) -> &str {
     &stem[..stem.floor_char_boundary(MAX_STEM_BYTES)]
 }
@@ -58,5 +83,20 @@ mod tests {
         let endless = "é".repeat(5000);
         let stem = &query(&endless)[0];
         assert!(stem.len() <= MAX_STEM_BYTES && words(&endless).0.contains(&**stem));
+    }
+
+    #[test]
+    fn a_vector_in_binary_says_how_often_stems_stand() {
+        let vector = b"\0\0\0\x02car\0\0\x01\0\x02red\0\0\x02\0\x01\0\x03";
+        let stems = ["bike".to_owned(), "car".into(), "red".into()];
+        assert_eq!(frequencies(vector, &stems), Some(vec![(1, 1.0), (2, 2.0)]));
+        assert_eq!(frequencies(&vector[..vector.len() - 1], &stems), None);
+        assert_eq!(frequencies(b"\0\0\0\0", &stems), Some(Vec::new()));
+    }
+
+    #[test]
+    fn stems_are_quoted() {
+        assert_eq!(any_of(&["a'b".into(), "c\\d".into()]).unwrap(), "'a''b' | 'c\\\\d'");
+        assert_eq!(any_of(&[]), None);
     }
 }

@@ -59,6 +59,7 @@ mod replicas;
 mod rows;
 mod scopes;
 mod search;
+mod small_scope;
 mod statements;
 mod store;
 mod sweep;

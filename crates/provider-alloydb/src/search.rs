@@ -23,6 +23,7 @@ use crate::lexical;
 use crate::provider::AlloyDbMemoryProvider;
 use crate::rows::{in_range, read_memory, whole_micros};
 use crate::scopes::Known;
+use crate::small_scope::{Found, SmallScope};
 use crate::statements::Repeat;
 
 const SEARCH: &str = "\
@@ -39,27 +40,27 @@ pub(crate) const FALLBACKS: &str = "memory_alloydb_replica_fallbacks_total";
 const NO_SPACE: i16 = -1;
 
 /// The first row of an answer.
-#[derive(Debug, Deserialize)]
-struct Report {
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Report {
     /// Whether the write that was asked for is there.
     #[serde(default = "yes")]
-    visible: bool,
+    pub visible: bool,
     #[serde(default)]
-    considered: u64,
+    pub considered: u64,
     #[serde(default)]
-    compared: u64,
+    pub compared: u64,
     #[serde(default)]
-    dense: u64,
+    pub dense: u64,
     #[serde(default)]
-    lexical: u64,
+    pub lexical: u64,
     #[serde(default)]
-    by_index: bool,
+    pub by_index: bool,
     #[serde(default)]
-    repaired: bool,
-    effort: Option<u32>,
+    pub repaired: bool,
+    pub effort: Option<u32>,
     #[serde(default)]
-    small: bool,
-    known: Option<Known>,
+    pub small: bool,
+    pub known: Option<Known>,
 }
 
 fn yes() -> bool {
@@ -147,6 +148,16 @@ impl AlloyDbMemoryProvider {
         let as_of = request.as_of.filter(|at| *at < now).map(in_range);
         let stems = request.text.as_deref().map(lexical::query);
         let known = self.inner.scopes.get(&scopes, space, stems.as_deref().unwrap_or_default());
+        if let Some(small) = SmallScope::of(request, known.as_ref()) {
+            match self.search_small(connections, patience, &small, space, at_least, stems.as_deref()).await? {
+                Found::Candidates { candidates, least_left_out, report } => {
+                    return Ok(Some(Candidates { candidates, arms: arms(request, &report, None), least_left_out }));
+                }
+                Found::NotVisible => return Ok(None),
+                // It has grown meanwhile.
+                Found::TooMany => {}
+            }
+        }
         let vector = request.embedding.as_ref().map(|embedding| pgvector::Vector::from(embedding.values().to_vec()));
         let query = || {
             let query = self
@@ -184,8 +195,9 @@ impl AlloyDbMemoryProvider {
             }
             _ => {}
         }
-        let candidates = rest.iter().map(read_candidate).collect::<sqlx::Result<_>>()?;
-        Ok(Some(Candidates { candidates, arms: arms(request, &report, index) }))
+        let candidates = rest.iter().map(|row| read_candidate(row, row.try_get("bm25")?));
+        let candidates = candidates.collect::<sqlx::Result<_>>()?;
+        Ok(Some(Candidates { candidates, arms: arms(request, &report, index), least_left_out: None }))
     }
 
     /// A statement with its first parameters: the parts of the scopes and the time.
@@ -234,12 +246,13 @@ impl AlloyDbMemoryProvider {
     }
 }
 
-fn read_candidate(row: &PgRow) -> sqlx::Result<Candidate> {
+/// A candidate of a row, with the BM25 of its words.
+pub(crate) fn read_candidate(row: &PgRow, bm25: f32) -> sqlx::Result<Candidate> {
     let beside = |name: &str| Ok::<_, sqlx::Error>(row.try_get::<Option<Uuid>, _>(name)?.map(MemoryId::from));
     Ok(Candidate {
         memory: Arc::new(read_memory(row)?),
         similarity: row.try_get::<Option<f32>, _>("similarity")?.map(|similarity| similarity.clamp(-1.0, 1.0)),
-        bm25: row.try_get("bm25")?,
+        bm25,
         previous: beside("previous")?,
         next: beside("next")?,
     })

@@ -42,7 +42,7 @@ pub(crate) fn search(partitions: &[&Partition], request: &SearchRequest, now: Ti
             parts[part as usize].candidate(row, query, bm25, now)
         })
         .collect();
-    Candidates { candidates, arms }
+    Candidates { candidates, arms, least_left_out: None }
 }
 
 /// A row of one of the partitions.

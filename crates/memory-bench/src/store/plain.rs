@@ -54,6 +54,7 @@ pub async fn run(database: &Database, report: &mut Report, goals: &mut Goals) ->
                 neighbours: false,
                 at_least: None,
                 as_of: None,
+                best: None,
             };
             let begun = Instant::now();
             database.provider.search(&request).await?;

@@ -47,6 +47,7 @@ fn request(scope: &Scope, database: &Database, number: usize) -> SearchRequest {
         neighbours: false,
         at_least: None,
         as_of: None,
+        best: None,
     }
 }
 

@@ -79,6 +79,7 @@ fn request(searched: &Searched, query: &str) -> SearchRequest {
         neighbours: false,
         also: Vec::new(),
         as_of: None,
+        best: None,
         at_least: None,
     }
 }

@@ -395,5 +395,6 @@ fn by_vector(scope: &Scope, embedding: Embedding, at_least: Option<&WriteToken>)
         neighbours: false,
         at_least: at_least.cloned(),
         as_of: None,
+        best: None,
     }
 }

@@ -6,8 +6,9 @@ use super::TieredMemoryManager;
 use super::patience::{Patience, both};
 use crate::recall::{Conversation, Counts, Selected, select, without_copies};
 use crate::{
-    ArmReport, Candidate, Candidates, Condition, Degradation, Embedding, Error, Field, Filter, MemoryId, MemoryKind,
-    Purpose, RecallReport, RecallRequest, RecalledFrom, Result, Scope, SearchRequest, Tier, WindowRequest, fusion,
+    ArmReport, Best, Candidate, Candidates, Condition, Degradation, Embedding, Error, Field, Filter, FusionStrategy,
+    MemoryId, MemoryKind, Purpose, RecallReport, RecallRequest, RecalledFrom, Result, Scope, SearchRequest, Tier,
+    WindowRequest, fusion,
 };
 
 /// What both parts gave.
@@ -15,6 +16,7 @@ use crate::{
 struct Gathered {
     candidates: Vec<Candidate>,
     arms: Vec<ArmReport>,
+    least_left_out: Option<f32>,
     degraded: Vec<Degradation>,
     /// Which of the candidates are messages of working memory.
     working: HashSet<MemoryId>,
@@ -62,14 +64,26 @@ impl TieredMemoryManager {
     pub async fn recall(&self, request: RecallRequest) -> Result<RecallReport> {
         request.validate()?;
         let (patience, began) = (self.patience(&request)?, self.clock.now());
-        let Gathered { candidates, arms, degraded, working, durable } = self.gather(&request, patience).await?;
         let RecallRequest { ref query, strategy, limit, max_tokens, .. } = request;
-        let mut ranked = fusion::fuse(query, &candidates, &strategy, self.clock.now(), candidates.len());
-        for recalled in ranked.iter_mut().filter(|recalled| working.contains(&recalled.memory.id)) {
-            recalled.from = RecalledFrom::Working;
-        }
-        let ranked_durable = ranked.iter().filter(|recalled| recalled.from == RecalledFrom::Persistent).count() as u64;
-        let Selected { memories, tokens, left_out, repeated } = select(ranked, limit, max_tokens);
+        let best = best_of(&request).map(|count| Best { count, at: began });
+        let mut gathered = self.gather(&request, best, patience).await?;
+        let (ranked_durable, Selected { memories, tokens, left_out, repeated }) = loop {
+            let Gathered { candidates, least_left_out, working, .. } = &gathered;
+            let now = self.clock.now();
+            let mut ranked = fusion::fuse(query, candidates, *least_left_out, &strategy, now, candidates.len());
+            for recalled in ranked.iter_mut().filter(|recalled| working.contains(&recalled.memory.id)) {
+                recalled.from = RecalledFrom::Working;
+            }
+            let durable = ranked.iter().filter(|recalled| recalled.from == RecalledFrom::Persistent).count() as u64;
+            let selected = select(ranked, limit, max_tokens);
+            // So many of the best say the same that one of those left out has a place.
+            if selected.memories.len() < limit && least_left_out.is_some() {
+                gathered = self.gather(&request, None, patience.rest(now - began)).await?;
+                continue;
+            }
+            break (durable, selected);
+        };
+        let Gathered { arms, degraded, durable, .. } = gathered;
         let mut missing = Vec::new();
         if request.explain
             && memories.len() < limit
@@ -91,8 +105,8 @@ impl TieredMemoryManager {
     }
 
     /// Asks both parts at once, and takes what is there by the deadline.
-    async fn gather(&self, request: &RecallRequest, patience: Patience<'_>) -> Result<Gathered> {
-        let durable = patience.wait(self.recall_durable(request, patience));
+    async fn gather(&self, request: &RecallRequest, best: Option<Best>, patience: Patience<'_>) -> Result<Gathered> {
+        let durable = patience.wait(self.recall_durable(request, best, patience));
         let recent = patience.wait(self.recall_recent(request));
         let (durable, recent) = both(durable, recent).await;
         let mut degraded = Vec::new();
@@ -122,6 +136,7 @@ impl TieredMemoryManager {
         let mut gathered = Gathered::default();
         if let Some(Durable { found, degraded: lacks, seen }) = durable {
             degraded.extend(lacks);
+            gathered.least_left_out = found.least_left_out;
             (gathered.candidates, gathered.arms, gathered.durable) = (found.candidates, found.arms, Some(seen));
         }
         if let Some((messages, report)) = recent {
@@ -172,7 +187,12 @@ impl TieredMemoryManager {
         Ok(Some(conversation.candidates(&request.query, &request.strategy)))
     }
 
-    async fn recall_durable(&self, request: &RecallRequest, patience: Patience<'_>) -> Result<Durable> {
+    async fn recall_durable(
+        &self,
+        request: &RecallRequest,
+        best: Option<Best>,
+        patience: Patience<'_>,
+    ) -> Result<Durable> {
         let mut degraded = Vec::new();
         let embedding = self.question(request, patience, &mut degraded).await?;
         // What a filter says of the end is the caller's own answer to what has ended.
@@ -180,13 +200,15 @@ impl TieredMemoryManager {
         let mut search = SearchRequest {
             scope: request.scope.clone(),
             also: request.also.clone(),
+            // Words that weigh nothing need not be looked for, unless there is nothing else.
+            text: (embedding.is_none() || !request.strategy.is_by_vector_alone()).then(|| request.query.clone()),
             embedding,
-            text: Some(request.query.clone()),
             filter: self.within_tiers(request.filter.clone()),
             candidates: self.candidates.max(request.limit),
             neighbours: request.strategy.uses_neighbours(),
             at_least: request.at_least.clone(),
             as_of: request.as_of,
+            best,
         };
         let mut found = self.medium_term_provider.search(&search).await?;
         let compared = found.arms.iter().map(|arm| arm.considered).max().unwrap_or_default();
@@ -250,4 +272,23 @@ impl TieredMemoryManager {
             Some(filter) => Filter::And(vec![tiers, filter]),
         })
     }
+}
+
+/// How many of the best have to be among the candidates, where the best are enough. None where what a recall gives hangs on the
+/// others too, or where something else than words and meaning speaks for a memory.
+fn best_of(request: &RecallRequest) -> Option<usize> {
+    let RecallRequest { strategy: FusionStrategy::Weighted(weights), limit, .. } = *request else { return None };
+    let is_simple = weights.dense > 0.0
+        && weights.recency == 0.0
+        && weights.importance == 0.0
+        && !request.explain
+        && request.max_tokens.is_none()
+        && request.filter.is_none()
+        && request.as_of.is_none()
+        // What a session's working memory holds is compared with all that is stored.
+        && [&request.scope].into_iter().chain(&request.also).all(|scope| scope.session().is_none())
+        // Who is named so gets a bonus for a word that no index is asked for.
+        && fusion::grammar_as_names(&request.query).next().is_none();
+    // Some more, for those that say the same.
+    is_simple.then_some(limit + limit / 4 + 2)
 }

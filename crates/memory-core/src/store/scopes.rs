@@ -68,6 +68,7 @@ mod tests {
             neighbours: false,
             at_least: None,
             as_of: None,
+            best: None,
         }
     }
 

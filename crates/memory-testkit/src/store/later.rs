@@ -111,5 +111,6 @@ fn nearest(scope: &Scope, vector: &memory_core::Embedding) -> SearchRequest {
         neighbours: false,
         at_least: None,
         as_of: None,
+        best: None,
     }
 }

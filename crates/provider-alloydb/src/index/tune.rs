@@ -66,6 +66,7 @@ impl TuneQuery {
             neighbours: false,
             at_least: None,
             as_of: None,
+            best: None,
         }
     }
 }

@@ -195,7 +195,7 @@ impl SemanticCache for NeverAnswers {
 
 /// An embedder for which everything means the same.
 #[derive(Debug)]
-struct OneVector(Arc<EmbeddingSpace>);
+pub struct OneVector(pub Arc<EmbeddingSpace>);
 
 #[async_trait]
 impl memory_core::Embedder for OneVector {

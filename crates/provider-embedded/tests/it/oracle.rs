@@ -242,6 +242,7 @@ async fn ask(store: &dyn MemoryStore, past: &Past, question: &Question, clock: &
         neighbours: question.neighbours,
         at_least: None,
         as_of,
+        best: None,
     };
     let found = store.search(&request).await.expect("search");
     let expected = expected(model, question, clock);

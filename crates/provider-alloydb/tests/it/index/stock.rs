@@ -76,6 +76,7 @@ pub fn request(scope: &Scope, embedding: &Embedding, candidates: usize) -> Searc
         neighbours: false,
         at_least: None,
         as_of: None,
+        best: None,
     }
 }
 

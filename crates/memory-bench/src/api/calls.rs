@@ -40,12 +40,13 @@ pub enum Call {
     RawInsert,
     Remember,
     RawSearch,
+    RecallVector,
     RecallUser,
     RecallAll,
 }
 
 impl Call {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::RawHit,
         Self::BareHit,
         Self::Repeat,
@@ -56,6 +57,7 @@ impl Call {
         Self::RawInsert,
         Self::Remember,
         Self::RawSearch,
+        Self::RecallVector,
         Self::RecallUser,
         Self::RecallAll,
     ];
@@ -72,7 +74,8 @@ impl Call {
             Self::RawInsert => "floor: INSERT and commit with sqlx",
             Self::Remember => "remember",
             Self::RawSearch => "floor: exact search of one user with sqlx",
-            Self::RecallUser => "recall within one user",
+            Self::RecallVector => "recall within one user, by vector alone",
+            Self::RecallUser => "recall within one user, by vector and words",
             Self::RecallAll => "recall over all",
         }
     }
@@ -84,7 +87,7 @@ impl Call {
             Self::BareHit => Some(Self::RawHit),
             Self::Repeat | Self::Exact | Self::Meaning | Self::Miss | Self::Store => Some(Self::BareHit),
             Self::Remember => Some(Self::RawInsert),
-            Self::RecallUser | Self::RecallAll => Some(Self::RawSearch),
+            Self::RecallVector | Self::RecallUser | Self::RecallAll => Some(Self::RawSearch),
         }
     }
 
@@ -170,6 +173,11 @@ impl Data {
             }
             Call::Remember => post("/v1/memories", &json!({"text": self.text(number), "scope": user(number)})),
             Call::RecallAll => post("/v1/memories/search", &recall(json!({}))),
+            Call::RecallVector => {
+                let mut body = recall(user(number));
+                body["strategy"] = json!({"strategy": "weighted", "dense": 1.0, "actor": 0.0});
+                post("/v1/memories/search", &body)
+            }
             _ => post("/v1/memories/search", &recall(user(number))),
         }
     }

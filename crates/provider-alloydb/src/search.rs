@@ -147,15 +147,15 @@ impl AlloyDbMemoryProvider {
         let (scopes, now) = (request.scopes(), self.now());
         let as_of = request.as_of.filter(|at| *at < now).map(in_range);
         let stems = request.text.as_deref().map(lexical::query);
-        let known = self.inner.scopes.get(&scopes, space, stems.as_deref().unwrap_or_default());
+        let mut known = self.inner.scopes.get(&scopes, space, stems.as_deref().unwrap_or_default());
         if let Some(small) = SmallScope::of(request, known.as_ref()) {
             match self.search_small(connections, patience, &small, space, at_least, stems.as_deref()).await? {
                 Found::Candidates { candidates, least_left_out, report } => {
                     return Ok(Some(Candidates { candidates, arms: arms(request, &report, None), least_left_out }));
                 }
                 Found::NotVisible => return Ok(None),
-                // It has grown meanwhile.
-                Found::TooMany => {}
+                // What was known of it was of a time before it grew.
+                Found::TooMany => known = None,
             }
         }
         let vector = request.embedding.as_ref().map(|embedding| pgvector::Vector::from(embedding.values().to_vec()));

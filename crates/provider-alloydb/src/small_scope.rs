@@ -22,8 +22,8 @@ const SEARCH: &str = "\
 pub(crate) struct SmallScope<'a> {
     request: &'a SearchRequest,
     best: Best,
-    /// How many rows there are, as far as is known.
-    rows: i64,
+    /// How many rows there are, where something is known of the scope.
+    rows: Option<i64>,
 }
 
 /// What was found.
@@ -40,13 +40,14 @@ pub(crate) enum Found {
 }
 
 impl<'a> SmallScope<'a> {
-    /// None for a request of another kind, or of a scope of which nothing is known.
+    /// None for a request of another kind, or of a scope that is known to be larger. One of which nothing is known is taken to be
+    /// small: to find out costs little.
     pub(crate) fn of(request: &'a SearchRequest, known: Option<&Known>) -> Option<Self> {
-        let (best, rows) = (request.best?, known?.rows);
+        let (best, rows) = (request.best?, known.map(|known| known.rows));
         let is_one = request.also.is_empty() && request.scope.user().is_some();
         let is_plain = request.filter.is_none() && request.as_of.is_none();
         // Each arm gives all that it has.
-        let is_small = usize::try_from(rows).is_ok_and(|rows| rows <= request.candidates);
+        let is_small = rows.is_none_or(|rows| usize::try_from(rows).is_ok_and(|rows| rows <= request.candidates));
         (is_one && is_plain && is_small).then_some(Self { request, best, rows })
     }
 
@@ -83,12 +84,12 @@ impl AlloyDbMemoryProvider {
         let rows = self.inner.statements.rows_within(connections, patience, Repeat::Harmless, query).await?;
         let Some(first) = rows.first() else { return Err(sqlx::Error::RowNotFound) };
         let Some(considered) = first.try_get::<Option<i64>, _>("considered")? else { return Ok(Found::NotVisible) };
-        if considered != small.rows {
-            let known = Known { rows: considered, compared: None, average_length: None, stems: None };
-            self.inner.scopes.learn(&[small.scope()], space, known, Duration::ZERO);
-        }
         if considered > i64::from(at_most) {
             return Ok(Found::TooMany);
+        }
+        if small.rows != Some(considered) {
+            let known = Known { rows: considered, compared: None, average_length: None, stems: None };
+            self.inner.scopes.learn(&[small.scope()], space, known, Duration::ZERO);
         }
         let count = |name: &str| first.try_get::<i64, _>(name).map(i64::cast_unsigned);
         let compared = count("compared")?;

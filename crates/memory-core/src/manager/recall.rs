@@ -288,7 +288,7 @@ fn best_of(request: &RecallRequest) -> Option<usize> {
         // What a session's working memory holds is compared with all that is stored.
         && [&request.scope].into_iter().chain(&request.also).all(|scope| scope.session().is_none())
         // Who is named so gets a bonus for a word that no index is asked for.
-        && fusion::grammar_as_names(&request.query).next().is_none();
+        && (weights.actor == 0.0 || !fusion::names_will(&request.query));
     // Some more, for those that say the same.
     is_simple.then_some(limit + limit / 4 + 2)
 }

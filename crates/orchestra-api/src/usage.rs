@@ -91,7 +91,7 @@ impl Tally {
 
     /// What was used until now.
     pub(crate) fn sum(&self) -> Usage {
-        lock(&self.0).clone()
+        *lock(&self.0)
     }
 }
 

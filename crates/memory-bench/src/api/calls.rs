@@ -97,7 +97,7 @@ impl Call {
             Self::RawHit | Self::BareHit | Self::Repeat | Self::Exact | Self::Meaning => Kind::Hit,
             Self::Miss | Self::Store => Kind::Miss,
             Self::RawInsert | Self::Remember => Kind::Remember,
-            Self::RawSearch | Self::RecallUser | Self::RecallAll => Kind::Recall,
+            Self::RawSearch | Self::RecallVector | Self::RecallUser | Self::RecallAll => Kind::Recall,
         }
     }
 

@@ -26,18 +26,20 @@ fn memories(scope: &Scope, near: &Embedding, now: Timestamp, numbers: std::ops::
             _ => format!("{0} {1} {0} {2}", WORDS[at % 10], WORDS[at * 7 % 10], WORDS[at / 3 % 10]),
         };
         let scope = match number % 4 {
-            0 => scope.clone().with_session(format!("session-{}", number % 3)).unwrap(),
+            0 => scope.clone().with_session(format!("session-{}", number % 3)).expect("a valid name"),
             _ => scope.clone(),
         };
         let mut memory = make::memory(&scope, &text, now);
-        memory.actor = (number % 5 == 0).then(|| if number % 2 == 0 { "Ann" } else { "Will" }.to_owned());
+        memory.actor =
+            number.is_multiple_of(5).then(|| if number.is_multiple_of(2) { "Ann" } else { "Will" }.to_owned());
         memory.valid_to = match number % 11 {
             0 => Some(now - hour),
             1 => Some(now + hour),
             _ => None,
         };
-        memory.expires_at = (number % 13 == 0).then(|| now + hour);
-        let embedding = (number % 7 != 0).then(|| make::embedding_near(near, (at % 97) as f32 / 100.0, number));
+        memory.expires_at = number.is_multiple_of(13).then(|| now + hour);
+        let embedding =
+            (!number.is_multiple_of(7)).then(|| make::embedding_near(near, (at % 97) as f32 / 100.0, number));
         EmbeddedMemory { memory, embedding }
     };
     numbers.map(one).collect()
@@ -68,7 +70,8 @@ async fn compare(store: &AlloyDbMemoryProvider, request: &SearchRequest, now: Ti
                 let weights = if names_unseen { Weights { actor: 0.0, ..weights } } else { weights };
                 let all = SearchRequest { text: request.text.as_ref().map(|_| question.into()), ..request.clone() };
                 let best = SearchRequest { best: Some(Best { count: limit, at: now }), ..all.clone() };
-                let (all, best) = (store.search(&all).await.unwrap(), store.search(&best).await.unwrap());
+                let all = store.search(&all).await.expect("all");
+                let best = store.search(&best).await.expect("the best");
                 assert_eq!(best.arms, all.arms);
                 fewer += all.candidates.len() - best.candidates.len();
                 let all = ranking(all, question, weights, now, limit);

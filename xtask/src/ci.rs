@@ -5,15 +5,16 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::process::{self, cargo};
-use crate::{layers, test};
+use crate::{infra, layers, test};
 
 type Step = (&'static str, fn() -> Result<()>);
 
 /// Runs every check.
 pub fn run() -> Result<()> {
-    let steps: [Step; 6] = [
+    let steps: [Step; 7] = [
         ("format", || process::run(cargo().args(["fmt", "--all", "--check"]))),
         ("layers", layers::check),
+        ("infrastructure", infra::check),
         ("lints", || {
             process::run(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
         }),

@@ -5,6 +5,7 @@ mod bench;
 mod chaos;
 mod ci;
 mod db;
+mod infra;
 mod layers;
 mod process;
 mod services;
@@ -39,6 +40,10 @@ enum Command {
     Db(db::Command),
     /// Run what CI runs: format, lints, documentation, layers, tests
     Ci,
+    /// Check Terraform, dashboards and workflows
+    ///
+    /// Without arguments every check runs. terraform/README.md tells what each needs.
+    Infra(infra::Args),
     /// Measure, and print the figures side by side
     ///
     /// `cargo xtask bench recall --help` tells what each one takes.
@@ -57,6 +62,7 @@ fn main() -> Result<()> {
         Command::Services(command) => services::run(&command),
         Command::Db(command) => db::run(&command),
         Command::Ci => ci::run(),
+        Command::Infra(args) => infra::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Chaos(args) => chaos::run(&args),
         Command::Assets(args) => assets::run(&args),

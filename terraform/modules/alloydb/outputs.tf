@@ -1,6 +1,7 @@
 output "app_user" {
-  description = "The role that the server logs in as."
+  description = "The role that the server logs in as. It is known once it may."
   value       = google_alloydb_user.app.user_id
+  depends_on  = [google_project_iam_member.login]
 }
 
 output "cluster_id" {
@@ -14,8 +15,9 @@ output "database" {
 }
 
 output "migration_user" {
-  description = "The role that owns the schema."
+  description = "The role that owns the schema. It is known once it may log in."
   value       = google_alloydb_user.migration.user_id
+  depends_on  = [google_project_iam_member.login]
 }
 
 output "primary_address" {

@@ -9,8 +9,9 @@ output "ca_secret_id" {
 }
 
 output "host" {
-  description = "The address to connect to: of the primary, or of a cluster's discovery."
+  description = "The address to connect to: of the primary, or of a cluster's discovery. It is known once clients may connect."
   value       = try(local.connections[0].ip_address, null)
+  depends_on  = [google_project_iam_member.clients]
 }
 
 output "instance_id" {

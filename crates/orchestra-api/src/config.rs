@@ -8,6 +8,7 @@ mod alloydb;
 mod arguments;
 mod cache_embedder;
 mod file;
+mod google_iam;
 mod identity;
 mod list;
 mod recall;
@@ -32,6 +33,7 @@ use secrecy::SecretString;
 
 pub use arguments::ServerArgs;
 pub use cache_embedder::CacheEmbedderSettings;
+pub(crate) use google_iam::GoogleIam;
 pub use list::SETTINGS;
 pub use recall::RecallSettings;
 pub use schema::json_schema;
@@ -468,7 +470,22 @@ mod tests {
                 refused(&[redis, ("ORCHESTRA_REDIS_URL", "redis://:hunter2@a"), ("ORCHESTRA_REDIS_HOST", "b")]),
                 refused(&[redis, ("ORCHESTRA_REDIS_HOST", "b"), ("ORCHESTRA_REDIS_NODES", "c:1")]),
                 refused(&[redis, ("ORCHESTRA_REDIS_HOST", "b"), ("ORCHESTRA_REDIS_PASSWORD", "{env: ORCHESTRA_NOT_SET}")]),
+                refused(&[redis, ("ORCHESTRA_REDIS_HOST", "b"), ("ORCHESTRA_REDIS_GOOGLE_IAM", "true")]),
+                refused(&[
+                    redis,
+                    ("ORCHESTRA_REDIS_URL", "rediss://b"),
+                    ("ORCHESTRA_REDIS_GOOGLE_IAM", "true"),
+                    ("ORCHESTRA_REDIS_PASSWORD", "hunter2"),
+                ]),
                 refused(&[alloydb]),
+                refused(&[alloydb, host, ("ORCHESTRA_ALLOYDB_GOOGLE_IAM", "true")]),
+                refused(&[
+                    alloydb,
+                    host,
+                    ("ORCHESTRA_ALLOYDB_GOOGLE_IAM", "true"),
+                    ("ORCHESTRA_ALLOYDB_TLS", "require"),
+                    ("ORCHESTRA_ALLOYDB_PASSWORD", "hunter2"),
+                ]),
                 refused(&[alloydb, host, ("ORCHESTRA_ALLOYDB_HIGH_AVAILABILITY", "true")]),
                 refused(&[alloydb, host, ("ORCHESTRA_ALLOYDB_READ_HOSTS", "replica")]),
                 refused(&[alloydb, host, ("ORCHESTRA_ALLOYDB_MIN_CONNECTIONS", "17")]),
@@ -480,7 +497,11 @@ mod tests {
         ORCHESTRA_REDIS_HOST: given b, allowed: nothing, as there is a redis.url
         ORCHESTRA_REDIS_NODES: given ["c:1"], allowed: nothing, unless redis.cluster is true
         ORCHESTRA_REDIS_PASSWORD: given {env: ORCHESTRA_NOT_SET}, allowed: a variable that is set, and is text
+        redis.tls: given false, allowed: true, as redis.google_iam shows a token
+        ORCHESTRA_REDIS_PASSWORD: given ***, allowed: nothing, as redis.google_iam is true
         alloydb.url: given nothing, allowed: postgres://user:password@host:port/database, or alloydb.host in its place
+        alloydb.tls: given nothing, allowed: require, verify-ca or verify-full, as alloydb.google_iam shows a token
+        ORCHESTRA_ALLOYDB_PASSWORD: given ***, allowed: nothing, as alloydb.google_iam is true
         alloydb.read_hosts: given nothing, allowed: the read pool's endpoints, as host:port
         ORCHESTRA_ALLOYDB_READ_HOSTS: given ["replica"], allowed: endpoints, each as host:port
         ORCHESTRA_ALLOYDB_MIN_CONNECTIONS: given 17, allowed: 0 to 16, which is max_connections
@@ -517,6 +538,27 @@ mod tests {
         assert_eq!((database.vector_dim, database.index.kind.name(), database.sweep_every), (8, "hnsw", None));
         assert_eq!((database.high_availability, database.read_hosts.len()), (true, 2));
         assert!(!format!("{settings:?}").contains("s3cret"));
+    }
+
+    #[tokio::test]
+    async fn an_account_of_google_takes_the_place_of_passwords() {
+        // As terraform/envs gives them.
+        let variables = [
+            ("ORCHESTRA_SHORT_TERM_PROVIDER", "redis"),
+            ("ORCHESTRA_REDIS_HOST", "10.64.1.2"),
+            ("ORCHESTRA_REDIS_TLS", "true"),
+            ("ORCHESTRA_REDIS_GOOGLE_IAM", "true"),
+            ("ORCHESTRA_MEDIUM_TERM_PROVIDER", "alloydb"),
+            ("ORCHESTRA_ALLOYDB_HOST", "10.65.0.2"),
+            ("ORCHESTRA_ALLOYDB_USER", "orchestra-dev-api@example-project.iam"),
+            ("ORCHESTRA_ALLOYDB_TLS", "require"),
+            ("ORCHESTRA_ALLOYDB_GOOGLE_IAM", "true"),
+        ];
+        let settings = settings_of(&[], &variables).unwrap();
+        let space = Arc::new(EmbeddingSpace::new("m", "1", 8).unwrap());
+        let (redis, database) = (settings.redis(space).await.unwrap(), settings.alloydb(8).await.unwrap());
+        assert!(redis.credentials.is_some() && redis.password.is_none());
+        assert!(database.password_provider.is_some() && database.password.is_none());
     }
 
     #[tokio::test]

@@ -7,14 +7,14 @@ use async_trait::async_trait;
 use memory_core::BoxError;
 use secrecy::SecretString;
 
-/// How often a password is asked for anew: a token of Google's lives an hour.
-pub(crate) const REFRESH: Duration = Duration::from_secs(15 * 60);
+/// How often a password is asked for anew: a token of Google's that is given out has five minutes left, or more.
+pub(crate) const REFRESH: Duration = Duration::from_secs(4 * 60);
 /// How soon again when it was not given.
 pub(crate) const RETRY: Duration = Duration::from_secs(5);
 
 /// Gives the password, or the token in its place, of connections that are to be made.
 ///
-/// It is asked when the provider connects, and every 15 minutes from then on; a connection that stands goes on with the
+/// It is asked when the provider connects, and every four minutes from then on; a connection that stands goes on with the
 /// password it was opened with.
 ///
 /// # Contract

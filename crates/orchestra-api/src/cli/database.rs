@@ -2,12 +2,14 @@
 
 use std::convert::Infallible;
 use std::error::Error as _;
+use std::sync::Arc;
 
 use memory_core::Error;
 use provider_alloydb::AlloyDbConfig;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::failure::{Failure, Outcome};
+use crate::config::GoogleIam;
 
 /// Which database.
 #[derive(Debug, clap::Args)]
@@ -16,12 +18,20 @@ pub struct Database {
     /// no other user of the machine sees it.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL", value_parser = secret)]
     database_url: SecretString,
+    /// Show an access token of the machine's service account, or that of GOOGLE_OAUTH_ACCESS_TOKEN, in place of a password,
+    /// as AlloyDB with IAM authentication wants it.
+    #[arg(long, env = "ORCHESTRA_ALLOYDB_GOOGLE_IAM")]
+    google_iam: bool,
 }
 
 impl Database {
     /// Its configuration; all but where it is and who connects is as programs have it by default.
     pub fn config(&self) -> Outcome<AlloyDbConfig> {
-        AlloyDbConfig::from_url(self.database_url.expose_secret()).map_err(failure)
+        let mut config = AlloyDbConfig::from_url(self.database_url.expose_secret()).map_err(failure)?;
+        if self.google_iam {
+            config.password_provider = Some(Arc::new(GoogleIam::of_environment()));
+        }
+        Ok(config)
     }
 }
 

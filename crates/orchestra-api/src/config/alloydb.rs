@@ -1,11 +1,13 @@
 //! The section `alloydb`: how the memories on AlloyDB or another Postgres are opened.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use memory_core::{Error, Result};
 use provider_alloydb::{AlloyDbConfig, IndexKind, IndexPolicy, Storage, Tls};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::google_iam::GoogleIam;
 use super::values::Values;
 
 /// Checks what only several settings together show.
@@ -40,6 +42,18 @@ pub(super) fn check(values: &Values) -> Result<()> {
     if values.is_given("alloydb.ca_file") && !matches!(tls(values), Some(Tls::VerifyCa(_) | Tls::VerifyFull(_))) {
         return Err(values.invalid("alloydb.ca_file", "nothing, unless alloydb.tls is verify-ca or verify-full"));
     }
+    if values.of("alloydb.google_iam") {
+        if values.is_given("alloydb.host")
+            && !matches!(tls(values), Some(Tls::Require | Tls::VerifyCa(_) | Tls::VerifyFull(_)))
+        {
+            return Err(
+                values.invalid("alloydb.tls", "require, verify-ca or verify-full, as alloydb.google_iam shows a token")
+            );
+        }
+        if values.is_given("alloydb.password") {
+            return Err(values.invalid("alloydb.password", "nothing, as alloydb.google_iam is true"));
+        }
+    }
     values.check_secrets("alloydb.")
 }
 
@@ -56,6 +70,9 @@ pub(super) async fn config(values: &Values, dimensions: usize) -> Result<AlloyDb
     config.port = values.get("alloydb.port").unwrap_or(config.port);
     config.user = values.get("alloydb.user").unwrap_or(config.user);
     config.password = values.secret("alloydb.password").await?;
+    if values.of("alloydb.google_iam") {
+        config.password_provider = Some(Arc::new(GoogleIam::of_environment()));
+    }
     config.database = values.get("alloydb.database").unwrap_or(config.database);
     config.role = values.get("alloydb.role");
     config.tls = tls(values);

@@ -252,6 +252,12 @@ pub const SETTINGS: &[Setting] = &[
     path("redis.ca_file", "FILE", "The certificate authority of the server, as PEM. Default: those of the system."),
     text("redis.username", "NAME", "The ACL user. Default: that of the url."),
     secret("redis.password", "The password. Default: that of the url."),
+    bool(
+        "redis.google_iam",
+        "Whether an access token of the machine's service account, or that of GOOGLE_OAUTH_ACCESS_TOKEN, is shown in place \
+         of a password, as Memorystore with IAM authentication wants it.",
+    )
+    .or("false"),
     bool("redis.cluster", "Whether it is a cluster, which is found by the server named here. Choose shards then.")
         .or("false"),
     list("redis.nodes", "HOST:PORT", "With cluster: further nodes to find it by when the first is gone."),
@@ -304,6 +310,12 @@ pub const SETTINGS: &[Setting] = &[
          Default: that of the url, else postgres.",
     ),
     secret("alloydb.password", "Its password. Default: that of the url."),
+    bool(
+        "alloydb.google_iam",
+        "Whether an access token of the machine's service account, or that of GOOGLE_OAUTH_ACCESS_TOKEN, is shown in place \
+         of a password, as AlloyDB with IAM authentication wants it.",
+    )
+    .or("false"),
     text("alloydb.database", "NAME", "The database. Default: that of the url, else postgres."),
     text(
         "alloydb.role",

@@ -8,6 +8,7 @@ use memory_core::{EmbeddingSpace, Result};
 use provider_redis::{IndexSchema, RedisConfig};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::google_iam::GoogleIam;
 use super::values::Values;
 use crate::error::chain;
 
@@ -22,6 +23,14 @@ pub(super) fn check(values: &Values) -> Result<()> {
     }
     if !values.of::<Vec<String>>("redis.nodes").is_empty() && !values.of::<bool>("redis.cluster") {
         return Err(values.invalid("redis.nodes", "nothing, unless redis.cluster is true"));
+    }
+    if values.of("redis.google_iam") {
+        if values.is_given("redis.host") && !values.of::<bool>("redis.tls") {
+            return Err(values.invalid("redis.tls", "true, as redis.google_iam shows a token"));
+        }
+        if values.is_given("redis.password") {
+            return Err(values.invalid("redis.password", "nothing, as redis.google_iam is true"));
+        }
     }
     schema(values)?;
     values.check_secrets("redis.")
@@ -55,6 +64,9 @@ pub(super) async fn config(
     config.ttl = ttl;
     config.username = values.get("redis.username");
     config.password = values.secret("redis.password").await?;
+    if values.of("redis.google_iam") {
+        config.credentials = Some(Arc::new(GoogleIam::of_environment()));
+    }
     config.ca_file = values.get("redis.ca_file");
     config.deadline = values.milliseconds("redis.deadline_ms");
     config.write_deadline = values.milliseconds("redis.write_deadline_ms");

@@ -37,6 +37,30 @@ fn a_database_is_migrated_once_and_its_state_shown() {
 }
 
 #[test]
+fn a_token_takes_the_place_of_the_password() {
+    let Some(database) = Database::new() else { return };
+    // What Postgres takes for a password is the token here: AlloyDB compares it, as Postgres does a password.
+    let (login, place) = database.url.rsplit_once('@').unwrap();
+    let (login, token) = login.rsplit_once(':').unwrap();
+    let url = format!("{login}@{place}");
+    let run = |arguments: &[&str], google_iam: &str, token: &str| {
+        let mut command = bare(&[&["db", "status", "--database-url", &url], arguments].concat());
+        ran(&command
+            .env("ORCHESTRA_ALLOYDB_GOOGLE_IAM", google_iam)
+            .env("GOOGLE_OAUTH_ACCESS_TOKEN", token)
+            .output()
+            .unwrap())
+    };
+    // 1: it got in, and found migrations pending.
+    assert_eq!(run(&["--google-iam"], "", token).code, 1);
+    assert_eq!(run(&[], "true", token).code, 1);
+    for refused in [run(&[], "false", token), run(&["--google-iam"], "", "another")] {
+        assert_eq!(refused.code, 2, "{refused:?}");
+        assert!(!refused.err.contains("another") && !refused.err.contains(token), "{}", refused.err);
+    }
+}
+
+#[test]
 fn the_applications_role_is_made_and_no_password_is_shown() {
     let Some(database) = Database::new() else { return };
     let role = database.name.replace("test", "app");

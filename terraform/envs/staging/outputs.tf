@@ -40,7 +40,7 @@ output "plan_service_account" {
 
 output "redis_address" {
   description = "The address of Memorystore, as HOST:PORT, inside of the network."
-  value       = try("${module.redis.host}:${module.redis.port}", null)
+  value       = module.redis.host == null ? null : "${module.redis.host}:${module.redis.port}"
 }
 
 output "secrets" {

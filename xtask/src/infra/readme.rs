@@ -1,34 +1,88 @@
-//! A module's README has an example, and that example is the module's first test: the same text in both.
+//! A module's README has an example, and that example is the module's first test: the same text in both. So are the values
+//! that an environment shows, in `terraform.tfvars.example`. And every setting that Terraform gives the server exists.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use super::terraform::module_folders;
+use super::terraform::{environment_folders, module_folders};
 use super::tools::shown;
+use crate::process::root;
 
 /// The test that has the example's arguments as its variables.
 const TEST: &str = "tests/example.tftest.hcl";
+const VALUES: &str = "terraform.tfvars.example";
+/// The list that the server's settings are made from.
+const SETTINGS: &str = "crates/orchestra-api/src/config/list.rs";
 
-/// Checks every module.
+/// Checks every module and environment.
 pub fn check() -> Result<()> {
-    let modules = module_folders()?;
+    let (modules, environments) = (module_folders()?, environment_folders()?);
     for module in &modules {
-        same_example(module).with_context(|| shown(module))?;
+        same_example(module, "README.md", arguments_of_example).with_context(|| shown(module))?;
     }
-    eprintln!("readme: the examples of {} modules are their first tests", modules.len());
+    for environment in &environments {
+        same_example(environment, VALUES, |values| Some(words(values.lines()))).with_context(|| shown(environment))?;
+    }
+    let known = settings_of(&read(&root(), SETTINGS)?);
+    let mut given = 0;
+    for folder in modules.iter().chain(&environments) {
+        let texts = texts_of(folder)?;
+        let names: Vec<&str> = texts.iter().flat_map(|text| names_of_settings(text)).collect();
+        given += names.len();
+        if let Some(unknown) = names.iter().find(|name| !known.contains(**name)) {
+            bail!("{}: {unknown} is no setting of the server", shown(folder));
+        }
+    }
+    eprintln!(
+        "readme: the examples of {} modules and {} environments are their first tests; {given} settings exist",
+        modules.len(),
+        environments.len()
+    );
     Ok(())
 }
 
-fn same_example(module: &Path) -> Result<()> {
-    let read = |name: &str| fs::read_to_string(module.join(name)).with_context(|| format!("{name} cannot be read"));
-    let readme = arguments_of_example(&read("README.md")?).context("README.md has no example of a module in ```hcl")?;
-    let tested = body(&read(TEST)?, "variables").with_context(|| format!("{TEST} has no variables"))?;
-    if readme != tested {
-        bail!("{TEST} and the example in README.md differ:\n{}\n---\n{}", tested.join("\n"), readme.join("\n"));
+fn read(folder: &Path, name: &str) -> Result<String> {
+    fs::read_to_string(folder.join(name)).with_context(|| format!("{name} cannot be read"))
+}
+
+/// What Terraform reads in a folder, and the example's test.
+fn texts_of(folder: &Path) -> Result<Vec<String>> {
+    let mut texts = vec![read(folder, TEST)?];
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "tf") {
+            texts.push(fs::read_to_string(&path)?);
+        }
+    }
+    Ok(texts)
+}
+
+fn same_example(folder: &Path, name: &str, example: fn(&str) -> Option<Vec<String>>) -> Result<()> {
+    let shown =
+        example(&read(folder, name)?).with_context(|| format!("{name} has no example of a module in ```hcl"))?;
+    let tested = body(&read(folder, TEST)?, "variables").with_context(|| format!("{TEST} has no variables"))?;
+    if shown != tested {
+        bail!("{TEST} and the example in {name} differ:\n{}\n---\n{}", tested.join("\n"), shown.join("\n"));
     }
     Ok(())
+}
+
+/// The environment variables of the settings in the list: its keys, in capitals and with an underscore for the dot.
+fn settings_of(list: &str) -> BTreeSet<String> {
+    let quoted = list.split('"').skip(1).step_by(2);
+    let is_key = |text: &&str| {
+        text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.".contains(&byte))
+    };
+    quoted.filter(is_key).map(|key| format!("ORCHESTRA_{}", key.replace('.', "_").to_uppercase())).collect()
+}
+
+/// The names of settings in a text of Terraform.
+fn names_of_settings(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+    words.filter(|word| word.starts_with("ORCHESTRA_"))
 }
 
 /// The arguments of the module that the first block of HCL calls, without its source.
@@ -45,9 +99,13 @@ fn arguments_of_example(readme: &str) -> Option<Vec<String>> {
 fn body(text: &str, kind: &str) -> Option<Vec<String>> {
     let mut lines = text.lines().skip_while(|line| !line.starts_with(kind) || !line.ends_with('{'));
     lines.next()?;
-    let inside = lines.take_while(|line| *line != "}");
-    let words = inside.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
-    Some(words.filter(|line| !line.is_empty()).collect())
+    Some(words(lines.take_while(|line| *line != "}")))
+}
+
+fn words<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let lines = lines.filter(|line| !line.starts_with('#'));
+    let lines = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    lines.filter(|line| !line.is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -76,6 +134,15 @@ module \"network\" {
         assert_eq!(arguments_of_example(README), body(test, "variables"));
         let other = test.replace("us-central1", "europe-west1");
         assert_ne!(arguments_of_example(README), body(&other, "variables"));
+    }
+
+    #[test]
+    fn settings_are_known_by_their_variables() {
+        let known =
+            settings_of("secret(\"redis.url\", \"redis:// or so\"),\n bool(\"alloydb.high_availability\", \"…\")");
+        let named: Vec<&str> = names_of_settings("ORCHESTRA_REDIS_URL = 1\n\"ORCHESTRA_REDIS_URI\"").collect();
+        assert!(known.contains(named[0]) && known.contains("ORCHESTRA_ALLOYDB_HIGH_AVAILABILITY"));
+        assert!(!known.contains(named[1]));
     }
 
     #[test]

@@ -27,6 +27,11 @@ pub fn module_folders() -> Result<Vec<PathBuf>> {
     folders("terraform/modules")
 }
 
+/// The folders of the environments, in order.
+pub fn environment_folders() -> Result<Vec<PathBuf>> {
+    folders("terraform/envs")
+}
+
 /// `terraform fmt`.
 pub fn format() -> Result<()> {
     let Some(terraform) = terraform()? else { return Ok(()) };
@@ -76,13 +81,14 @@ pub fn modules() -> Result<()> {
         }
         None => Runner::Registry { terraform },
     };
-    let all: Vec<PathBuf> = [folders("terraform/envs")?, module_folders()?].concat();
-    same_in_all_environments(&folders("terraform/envs")?)?;
+    let environments = environment_folders()?;
+    same_in_all_environments(&environments)?;
+    // The longest first, which are those that hold the others.
+    let all = [environments, module_folders()?].concat();
     if let Runner::Registry { .. } = runner {
         // One after the other: the cache of providers that they share is not safe otherwise.
         all.iter().try_for_each(|folder| runner.init(folder))?;
     }
-    // The longest first, which are those that hold the others.
     let waiting = Mutex::new(all.iter().cloned().collect::<VecDeque<_>>());
     let failures = Mutex::new(Vec::new());
     let next = || waiting.lock().ok()?.pop_front();
@@ -159,10 +165,10 @@ impl Runner {
     }
 }
 
-/// The environments differ in `main.tf` alone: what each takes and gives is the same.
+/// The environments differ in `sizes.tf` alone.
 fn same_in_all_environments(environments: &[PathBuf]) -> Result<()> {
     let Some((first, others)) = environments.split_first() else { return Ok(()) };
-    for name in ["outputs.tf", "variables.tf", "versions.tf"] {
+    for name in ["main.tf", "outputs.tf", "variables.tf", "versions.tf"] {
         let text = fs::read_to_string(first.join(name))?;
         for other in others {
             if fs::read_to_string(other.join(name))? != text {
@@ -194,9 +200,6 @@ fn command(program: &Path) -> Command {
 
 fn folders(parent: &str) -> Result<Vec<PathBuf>> {
     let parent = root().join(parent);
-    if !parent.exists() {
-        return Ok(Vec::new());
-    }
     let entries = fs::read_dir(&parent).with_context(|| format!("{}: cannot be read", shown(&parent)))?;
     let mut folders = Vec::new();
     for entry in entries {

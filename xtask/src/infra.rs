@@ -1,5 +1,8 @@
 //! `cargo xtask infra`: checks of what runs the system elsewhere, Terraform, dashboards and workflows.
 
+mod layout;
+mod monitoring;
+mod promql;
 mod readme;
 mod terraform;
 mod tools;
@@ -16,6 +19,7 @@ type Check = (&'static str, fn() -> Result<()>);
 /// [`tools::REQUIRE_VARIABLE`] names the program.
 const CHECKS: &[Check] = &[
     ("readme", readme::check),
+    ("monitoring", monitoring::check),
     ("format", terraform::format),
     ("schema", terraform::schema),
     ("policy", terraform::policy),

@@ -6,11 +6,15 @@ mod promql;
 mod readme;
 mod terraform;
 mod tools;
+mod workflows;
 
+use std::fs;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use clap::builder::PossibleValuesParser;
+
+use crate::process::root;
 
 /// A check, and the name to ask for it by.
 type Check = (&'static str, fn() -> Result<()>);
@@ -20,6 +24,7 @@ type Check = (&'static str, fn() -> Result<()>);
 const CHECKS: &[Check] = &[
     ("readme", readme::check),
     ("monitoring", monitoring::check),
+    ("workflows", workflows::check),
     ("format", terraform::format),
     ("schema", terraform::schema),
     ("policy", terraform::policy),
@@ -49,4 +54,19 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The files in a folder, as paths from the workspace's root, in order.
+fn files(folder: &str, ending: &str) -> Result<Vec<String>> {
+    let entries = fs::read_dir(root().join(folder)).with_context(|| format!("{folder}: cannot be read"))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(&format!(".{ending}")) {
+            files.push(format!("{folder}/{name}"));
+        }
+    }
+    ensure!(!files.is_empty(), "{folder}: has no file");
+    files.sort();
+    Ok(files)
 }

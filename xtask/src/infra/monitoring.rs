@@ -8,8 +8,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::layout;
 use super::promql::{self, Expression};
+use super::{files, layout};
 use crate::process::root;
 
 /// What a metric's labels are, and whether it is a counter, a gauge or a histogram.
@@ -318,19 +318,4 @@ fn text(path: &str) -> Result<String> {
 /// A file that is written as the checks want it, so that a change shows as what it is.
 fn read_json(path: &str) -> Result<Value> {
     serde_json::from_str(&text(path)?).with_context(|| format!("{path}: is no JSON"))
-}
-
-/// The files in a folder, as paths from the workspace's root, in order.
-fn files(folder: &str, ending: &str) -> Result<Vec<String>> {
-    let entries = fs::read_dir(root().join(folder)).with_context(|| format!("{folder}: cannot be read"))?;
-    let mut files = Vec::new();
-    for entry in entries {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(&format!(".{ending}")) {
-            files.push(format!("{folder}/{name}"));
-        }
-    }
-    ensure!(!files.is_empty(), "{folder}: has no file");
-    files.sort();
-    Ok(files)
 }

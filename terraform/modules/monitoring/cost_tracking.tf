@@ -5,7 +5,7 @@
 # hours later; then `billing_export_table` names it and the views are made.
 
 locals {
-  name       = "memory-${var.environment}"
+  name       = "orchestra-${var.environment}"
   monitoring = "${path.module}/../../../monitoring"
   labels     = merge(var.labels, { component = "monitoring", environment = var.environment })
 
@@ -45,7 +45,7 @@ data "google_project" "this" {
 resource "google_bigquery_dataset" "cost" {
   #checkov:skip=CKV_GCP_81:The figures hold amounts and tenants' names, no text of anyone's; Google's own keys encrypt them.
   project                    = var.project_id
-  dataset_id                 = "memory_cost_${var.environment}"
+  dataset_id                 = "orchestra_cost_${var.environment}"
   friendly_name              = "Memory: cost (${var.environment})"
   description                = "The billing export, usage, prices, alerts, and the views over them."
   location                   = var.bigquery_location

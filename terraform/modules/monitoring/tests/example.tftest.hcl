@@ -5,23 +5,23 @@ mock_provider "google" {
 }
 
 variables {
-  project_id          = "acme-memory-prod"
+  project_id          = "example-project-prod"
   environment         = "prod"
   region              = "us-central1"
   billing_account     = "01D4EE-079462-DFD6EC"
   monthly_budget_usd  = 900
   notification_emails = ["oncall@example.com"]
   labels              = { system = "orchestra-memory" }
-  alloydb_cluster_id  = "memory-prod"
-  redis_instance_id   = "memory-prod"
-  api_service_name    = "memory-prod"
+  alloydb_cluster_id  = "orchestra-prod"
+  redis_instance_id   = "orchestra-prod"
+  api_service_name    = "orchestra-prod-api"
 }
 
 run "example" {
   command = plan
 
   assert {
-    condition     = google_bigquery_dataset.cost.dataset_id == "memory_cost_prod"
+    condition     = google_bigquery_dataset.cost.dataset_id == "orchestra_cost_prod"
     error_message = "The dataset has the environment's name."
   }
 
@@ -242,7 +242,7 @@ run "refuses_an_export_that_is_none" {
   command = plan
 
   variables {
-    billing_export_table = "memory_cost_prod.usage"
+    billing_export_table = "orchestra_cost_prod.usage"
   }
 
   expect_failures = [var.billing_export_table]

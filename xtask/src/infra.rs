@@ -24,6 +24,7 @@ type Check = (&'static str, fn() -> Result<()>);
 const CHECKS: &[Check] = &[
     ("readme", readme::check),
     ("monitoring", monitoring::check),
+    ("alerts", monitoring::alerts),
     ("workflows", workflows::check),
     ("format", terraform::format),
     ("schema", terraform::schema),

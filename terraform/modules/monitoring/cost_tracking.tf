@@ -10,7 +10,7 @@ locals {
   labels     = merge(var.labels, { component = "monitoring", environment = var.environment })
 
   tables = {
-    alerts = { field = "received_at", type = "DAY", clustering = ["alert_id"], about = "Thresholds of the budget that were passed, each once" }
+    alerts = { field = "received_at", type = "DAY", clustering = ["budget_id", "kind"], about = "Thresholds of the budget that were passed, each once" }
     usage  = { field = "window_start", type = "DAY", clustering = ["tenant", "operation"], about = "What tenants used, by operation" }
     prices = { field = "effective_from", type = "MONTH", clustering = ["component", "sku"], about = "What a unit of each resource costs, and since when" }
   }

@@ -4,13 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::promql::{self, Expression};
+use super::tools::{find, left_out};
 use super::{files, layout};
-use crate::process::root;
+use crate::process::{root, run};
 
 /// What a metric's labels are, and whether it is a counter, a gauge or a histogram.
 struct Metric {
@@ -52,6 +54,14 @@ pub fn check() -> Result<()> {
     }
     eprintln!("monitoring: {charts} charts, {} rules, {} runbooks", rules.len(), runbooks.len());
     Ok(())
+}
+
+/// What the rules say of made-up servers, as Prometheus itself evaluates them.
+pub fn alerts() -> Result<()> {
+    match find("promtool") {
+        Some(promtool) => run(Command::new(promtool).args(["test", "rules", "monitoring/prometheus/tests.yaml"])),
+        None => left_out("promtool", "it comes with Prometheus"),
+    }
 }
 
 impl Known {

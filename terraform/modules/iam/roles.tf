@@ -101,3 +101,18 @@ resource "google_storage_bucket_iam_member" "state" {
   role   = each.value.role
   member = each.value.member
 }
+
+# A plan that is to be applied waits in the bucket, where nobody else reads it. Whoever plans adds to that folder, and can
+# neither replace what is in it nor take it out.
+resource "google_storage_bucket_iam_member" "plans" {
+  count = var.state_bucket == null ? 0 : 1
+
+  bucket = var.state_bucket
+  role   = "roles/storage.objectCreator"
+  member = google_service_account.plan.member
+
+  condition {
+    title      = "plans alone"
+    expression = "resource.name.startsWith('projects/_/buckets/${var.state_bucket}/objects/plans/')"
+  }
+}

@@ -90,6 +90,11 @@ run "what_deploys_grants_the_roles_of_the_modules_alone" {
     condition     = google_storage_bucket_iam_member.state["plan"].role == "roles/storage.objectViewer"
     error_message = "A plan does not write the state."
   }
+
+  assert {
+    condition     = google_storage_bucket_iam_member.plans[0].role == "roles/storage.objectCreator" && google_storage_bucket_iam_member.plans[0].condition[0].expression == "resource.name.startsWith('projects/_/buckets/state/objects/plans/')"
+    error_message = "It adds plans that wait to be applied, and no other object."
+  }
 }
 
 run "names_in_place_of_numbers_are_refused" {

@@ -22,8 +22,20 @@ pub struct Expression {
     pub grouping: BTreeSet<String>,
 }
 
-const FUNCTIONS: &[&str] =
-    &["absent", "avg", "clamp_min", "count", "histogram_quantile", "increase", "max", "min", "rate", "sum", "topk"];
+const FUNCTIONS: &[&str] = &[
+    "absent",
+    "avg",
+    "clamp_min",
+    "count",
+    "histogram_quantile",
+    "increase",
+    "max",
+    "min",
+    "rate",
+    "sum",
+    "topk",
+    "vector",
+];
 const GROUPING: &[&str] = &["by", "on", "ignoring", "without"];
 const OPERATORS: &[&str] = &["and", "or", "unless"];
 

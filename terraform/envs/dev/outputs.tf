@@ -23,6 +23,16 @@ output "artifact_repository" {
   value       = module.api.artifact_repository
 }
 
+output "budget_topic" {
+  description = "Where the budget says what was spent."
+  value       = module.monitoring.budget_topic
+}
+
+output "dashboards" {
+  description = "The dashboards' addresses, by file."
+  value       = module.monitoring.dashboards
+}
+
 output "deploy_service_account" {
   description = "The account that applies plans in workflows."
   value       = module.iam.deploy_service_account

@@ -164,3 +164,19 @@ module "api" {
     ORCHESTRA_ALLOYDB_GOOGLE_IAM = "true"
   }
 }
+
+module "monitoring" {
+  source = "../../modules/monitoring"
+
+  project_id           = var.project_id
+  environment          = local.environment
+  region               = var.region
+  labels               = local.labels
+  billing_account      = var.billing_account
+  billing_export_table = var.billing_export_table
+  monthly_budget_usd   = var.monthly_budget_usd
+  notification_emails  = var.notification_emails
+  alloydb_cluster_id   = module.alloydb.cluster_id
+  redis_instance_id    = module.redis.instance_id
+  api_service_name     = module.api.service_name
+}

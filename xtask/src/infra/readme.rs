@@ -1,5 +1,6 @@
 //! A module's README has an example, and that example is the module's first test: the same text in both. So are the values
-//! that an environment shows, in `terraform.tfvars.example`. And every setting that Terraform gives the server exists.
+//! that an environment shows, in `terraform.tfvars.example`. Every setting that Terraform gives the server exists, nothing
+//! makes a key, and each rule of policy that is not followed says why.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,6 +15,8 @@ use crate::process::root;
 /// The test that has the example's arguments as its variables.
 const TEST: &str = "tests/example.tftest.hcl";
 const VALUES: &str = "terraform.tfvars.example";
+/// Types whose values would be keys or passwords in the state.
+const KEYS: &[&str] = &["google_service_account_key", "google_storage_hmac_key", "random_password", "tls_private_key"];
 /// The list that the server's settings are made from.
 const SETTINGS: &str = "crates/orchestra-api/src/config/list.rs";
 
@@ -32,6 +35,12 @@ pub fn check() -> Result<()> {
         let texts = texts_of(folder)?;
         let names: Vec<&str> = texts.iter().flat_map(|text| names_of_settings(text)).collect();
         given += names.len();
+        if let Some(key) = texts.iter().find_map(|text| key_made(text)) {
+            bail!("{}: {key} puts a key into the state", shown(folder));
+        }
+        if let Some(skip) = texts.iter().find_map(|text| unexplained_skip(text)) {
+            bail!("{}: {skip:?} does not say why, as in checkov:skip=ID:reason", shown(folder));
+        }
         if let Some(unknown) = names.iter().find(|name| !known.contains(**name)) {
             bail!("{}: {unknown} is no setting of the server", shown(folder));
         }
@@ -46,6 +55,24 @@ pub fn check() -> Result<()> {
 
 fn read(folder: &Path, name: &str) -> Result<String> {
     fs::read_to_string(folder.join(name)).with_context(|| format!("{name} cannot be read"))
+}
+
+/// The type of a resource or a datum that is a key.
+fn key_made(text: &str) -> Option<&'static str> {
+    let declared = |line: &str, key: &str| {
+        let mut words = line.split_whitespace();
+        let kind = words.next();
+        matches!(kind, Some("resource" | "data" | "ephemeral")) && words.next() == Some(&format!("{key:?}"))
+    };
+    KEYS.iter().copied().find(|key| text.lines().any(|line| declared(line, key)))
+}
+
+/// A line that skips a rule of policy without a reason.
+fn unexplained_skip(text: &str) -> Option<&str> {
+    text.lines().map(str::trim).find(|line| {
+        let skip = line.split_once("checkov:skip=").map(|(_, skip)| skip);
+        skip.is_some_and(|skip| skip.split_once(':').is_none_or(|(_, reason)| reason.trim().is_empty()))
+    })
 }
 
 /// What Terraform reads in a folder, and the example's test.
@@ -143,6 +170,17 @@ module \"network\" {
         let named: Vec<&str> = names_of_settings("ORCHESTRA_REDIS_URL = 1\n\"ORCHESTRA_REDIS_URI\"").collect();
         assert!(known.contains(named[0]) && known.contains("ORCHESTRA_ALLOYDB_HIGH_AVAILABILITY"));
         assert!(!known.contains(named[1]));
+    }
+
+    #[test]
+    fn keys_and_unexplained_skips_are_found() {
+        assert_eq!(key_made("resource \"google_service_account\" \"a\" {\n"), None);
+        let key = "resource \"google_service_account_key\" \"a\" {\n";
+        assert_eq!(key_made(key), Some("google_service_account_key"));
+        assert_eq!(unexplained_skip("  # checkov:skip=CKV_GCP_83:messages hold no value\n"), None);
+        for skip in ["# checkov:skip=CKV_GCP_83", "# checkov:skip=CKV_GCP_83: "] {
+            assert_eq!(unexplained_skip(skip), Some(skip.trim()));
+        }
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::process::{output, root};
 
 /// Names the folder with the offline provider.
 const OFFLINE_VARIABLE: &str = "ORCHESTRA_TF_OFFLINE";
+/// What `terraform init` says when it cannot ask for providers.
+const NO_REGISTRY: &str = "Failed to query available provider packages";
 /// The line of the google provider that the modules are written for.
 const PROVIDER_MAJOR: &str = "8";
 const PYTHON_OF_OFFLINE: &str = include_str!("tf-offline.txt");
@@ -87,7 +89,13 @@ pub fn modules() -> Result<()> {
     let all = [environments, module_folders()?].concat();
     if let Runner::Registry { .. } = runner {
         // One after the other: the cache of providers that they share is not safe otherwise.
-        all.iter().try_for_each(|folder| runner.init(folder))?;
+        match all.iter().try_for_each(|folder| runner.init(folder)) {
+            Err(error) if format!("{error:#}").contains(NO_REGISTRY) => {
+                let reason = format!("no registry has its provider, and {OFFLINE_VARIABLE} names no folder with one");
+                return left_out("terraform", &reason);
+            }
+            done => done?,
+        }
     }
     let waiting = Mutex::new(all.iter().cloned().collect::<VecDeque<_>>());
     let failures = Mutex::new(Vec::new());
@@ -183,7 +191,7 @@ fn same_in_all_environments(environments: &[PathBuf]) -> Result<()> {
 fn terraform() -> Result<Option<PathBuf>> {
     let found = find("terraform");
     if found.is_none() {
-        left_out("terraform", "it is not on the path")?;
+        left_out("terraform", "not found on the path")?;
     }
     Ok(found)
 }

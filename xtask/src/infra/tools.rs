@@ -20,7 +20,7 @@ pub fn left_out(program: &str, reason: &str) -> Result<()> {
     if required.split(',').any(|name| name.trim() == program) {
         bail!("{REQUIRE_VARIABLE} requires {program}: {reason}");
     }
-    eprintln!("{program} not found: its checks are left out ({reason})");
+    eprintln!("{program}: {reason}; its checks are left out");
     Ok(())
 }
 

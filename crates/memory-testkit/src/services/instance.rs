@@ -7,7 +7,7 @@ use std::{fmt, fs};
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{Service, Source, eventually, free_port, ownership, postgres, redis, root};
+use super::{Service, Source, bigquery, emulator, eventually, free_port, ownership, postgres, pubsub, redis, root};
 
 /// What is kept of a server while it stands.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -52,13 +52,15 @@ impl Instance {
         match self.service {
             Service::Redis => format!("redis://127.0.0.1:{}", self.port),
             Service::Postgres => postgres::url(self.port, &self.password.0),
+            Service::PubSub => format!("127.0.0.1:{}", self.port),
+            Service::BigQuery => format!("http://127.0.0.1:{}", self.port),
         }
     }
 
     /// What is to be run once before the first start, with what the wheels carry.
     pub fn preparation(&self, unpacked: &Path) -> Result<Option<Command>> {
         match self.service {
-            Service::Redis => Ok(None),
+            Service::Redis | Service::PubSub | Service::BigQuery => Ok(None),
             Service::Postgres => {
                 self.write(postgres::PASSWORD_FILE, &postgres::password_line(&self.password.0))?;
                 if let Some(primary) = self.primary {
@@ -81,10 +83,15 @@ impl Instance {
     }
 
     /// What runs the server in the foreground, with what the wheels carry.
-    pub fn command(&self, unpacked: &Path) -> Command {
+    ///
+    /// # Errors
+    /// When what was installed is gone.
+    pub fn command(&self, unpacked: &Path) -> Result<Command> {
         match self.service {
-            Service::Redis => redis::command(unpacked, self.port, &self.folder),
-            Service::Postgres => postgres::command(unpacked, self.port, &self.folder),
+            Service::Redis => Ok(redis::command(unpacked, self.port, &self.folder)),
+            Service::Postgres => Ok(postgres::command(unpacked, self.port, &self.folder)),
+            Service::PubSub => pubsub::command(unpacked, self.port, &self.folder),
+            Service::BigQuery => Ok(bigquery::command(unpacked, self.port, &self.folder)),
         }
     }
 
@@ -150,6 +157,8 @@ impl Instance {
                 postgres::ready(self.port)?;
                 Ok(process)
             }
+            Service::PubSub => pubsub::ready(self.port, &self.folder),
+            Service::BigQuery => bigquery::ready(self.port, &self.folder),
         }
     }
 
@@ -159,12 +168,13 @@ impl Instance {
             Service::Redis => self.ready().is_err(),
             // It stops to answer at once, and is done with its files when this one is gone.
             Service::Postgres => !self.folder.join(postgres::PROCESS_FILE).exists(),
+            Service::PubSub | Service::BigQuery => emulator::has_ended(&self.folder),
         }
     }
 
     /// Whether it did not start because its port was taken meanwhile, as each server and Docker put it.
     pub fn lost_its_port(&self) -> bool {
-        let log = self.log();
+        let log = self.log().to_lowercase();
         log.contains("already in use") || log.contains("already allocated")
     }
 

@@ -16,6 +16,7 @@ use super::{Service, Source, postgres, redis, root};
 const SUPERVISE: &str = include_str!("supervise.sh");
 /// How long a server may take to answer after it was started; an image may have to be fetched first.
 const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE_WITH_EMULATOR: Duration = Duration::from_secs(90);
 const PATIENCE_WITH_DOCKER: Duration = Duration::from_secs(300);
 /// How many ports are tried: another process may take a free one first.
 const PORTS: usize = 5;
@@ -90,8 +91,8 @@ impl Server {
     pub fn programs(&self) -> Option<PathBuf> {
         match (&self.instance.source, self.instance.service) {
             (Source::Docker, _) => None,
-            (Source::Wheels(unpacked), Service::Redis) => Some(unpacked.clone()),
             (Source::Wheels(unpacked), Service::Postgres) => Some(unpacked.join(postgres::PROGRAMS)),
+            (Source::Wheels(unpacked), _) => Some(unpacked.clone()),
         }
     }
 
@@ -119,14 +120,18 @@ impl Server {
         self.order("resume").map(drop)
     }
 
-    /// Starts the killed server again, on the same port, and waits until it answers. A Redis comes back empty, a Postgres
-    /// with its data folder: everything that it acknowledged.
+    /// Starts the killed server again, on the same port, and waits until it answers. A Postgres comes back with its
+    /// data folder: everything that it acknowledged. The others come back empty.
     ///
     /// # Errors
     /// When it does not answer in time, or something else answers at its port.
     pub fn restart(&mut self) -> Result<()> {
         let pid: u32 = self.order("start")?.parse().context("the supervisor names the process")?;
-        let patience = if self.instance.source == Source::Docker { PATIENCE_WITH_DOCKER } else { PATIENCE };
+        let patience = match (&self.instance.source, self.instance.service) {
+            (Source::Docker, _) => PATIENCE_WITH_DOCKER,
+            (_, Service::PubSub | Service::BigQuery) => PATIENCE_WITH_EMULATOR,
+            _ => PATIENCE,
+        };
         let deadline = Instant::now() + patience;
         loop {
             match self.instance.ready() {
@@ -148,13 +153,16 @@ impl Server {
         supervisor.args(["-c", SUPERVISE, "supervise"]).arg(&instance.folder);
         let [kill, pause, resume, end] = match &instance.source {
             Source::Wheels(unpacked) => {
-                let server = instance.command(unpacked);
+                let server = instance.command(unpacked)?;
                 supervisor.arg(server.get_program()).args(server.get_args()).args(settings);
                 let preparation = instance.preparation(unpacked)?;
                 supervisor.env("PREPARE", preparation.map(|command| shown(&command)).unwrap_or_default());
                 instance.place(&mut supervisor);
                 match service {
-                    Service::Redis => [redis::KILL, redis::PAUSE, redis::RESUME, redis::KILL],
+                    // One process each, that keeps nothing.
+                    Service::Redis | Service::PubSub | Service::BigQuery => {
+                        [redis::KILL, redis::PAUSE, redis::RESUME, redis::KILL]
+                    }
                     Service::Postgres => [postgres::KILL, postgres::PAUSE, postgres::RESUME, postgres::END],
                 }
                 .map(str::to_owned)

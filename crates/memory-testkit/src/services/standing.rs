@@ -12,7 +12,7 @@ use super::instance::Instance;
 use super::{Service, Source, home, ownership};
 
 /// How long one may take to start; an image may have to be fetched before.
-const PATIENCE_TO_START: Duration = Duration::from_secs(60);
+const PATIENCE_TO_START: Duration = Duration::from_secs(90);
 /// How long one may take to end: a Postgres writes what it has in memory.
 const PATIENCE_TO_END: Duration = Duration::from_secs(30);
 
@@ -168,7 +168,7 @@ fn start(instance: &Instance, process: &mut Option<Child>) -> Result<()> {
                 instance.place(&mut preparation);
                 succeed(&mut preparation)?;
             }
-            let mut server = instance.command(unpacked);
+            let mut server = instance.command(unpacked)?;
             instance.place(&mut server);
             let log = File::create(instance.folder.join("log"))?;
             server.stdout(log.try_clone()?).stderr(log);

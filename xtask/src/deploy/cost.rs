@@ -4,9 +4,11 @@
 //! lists and rounded; they change, and other regions differ. What is really paid is in the billing export
 //! (docs/deploy.md). Requests, traffic, logs and the queries of BigQuery depend on use and are left out.
 
+use std::fs;
+
 use serde::Serialize;
 
-use super::Environment;
+use crate::process::root;
 
 const HOURS: f64 = 730.0;
 /// An AlloyDB node is billed by its processors and memory; it has 8 GiB for each processor.
@@ -14,11 +16,12 @@ const ALLOYDB_VCPU_HOUR: f64 = 0.066;
 const ALLOYDB_GIB_HOUR: f64 = 0.0112;
 const ALLOYDB_STORAGE_GIB_MONTH: f64 = 0.30;
 const MEMORYSTORE_NODE_HOUR: [(&str, f64); 3] =
-    [("shared-core-nano", 0.035), ("standard-small", 0.12), ("highmem-medium", 0.22)];
+    [("SHARED_CORE_NANO", 0.035), ("STANDARD_SMALL", 0.12), ("HIGHMEM_MEDIUM", 0.22)];
 const CLOUD_RUN_VCPU_SECOND: f64 = 0.000_018;
 const CLOUD_RUN_GIB_SECOND: f64 = 0.000_002;
 const PRIVATE_ENDPOINT_HOUR: f64 = 0.01;
-const SECRET_VERSION_MONTH: f64 = 0.06;
+/// What is stored is unknown beforehand.
+const STORAGE_GIB: f64 = 50.0;
 
 /// A line of the estimate.
 #[derive(Debug, Serialize)]
@@ -29,53 +32,37 @@ pub struct Item {
     pub usd: f64,
 }
 
-/// How large a deployment is, as terraform/envs has it.
-struct Size {
-    /// AlloyDB nodes and the processors of each: the primary, with its standby where it has one, then the read pool.
-    alloydb: [(u32, u32); 2],
-    storage_gib: u32,
-    /// Memorystore's node type by its place in the prices, and the number of nodes, replicas included.
-    memorystore: (usize, u32),
-    /// Instances of the API that are always there, of 2 processors and 2 GiB.
-    instances: u32,
+/// The estimate for the sizes of a root module; nothing where it has none.
+pub fn estimate(root_module: &str) -> Vec<Item> {
+    let file = root().join(root_module).join("sizes.tf");
+    fs::read_to_string(file).map_or_else(|_| Vec::new(), |sizes| of_sizes(&sizes))
 }
 
-impl Size {
-    fn of(environment: Environment) -> Self {
-        match environment {
-            Environment::Dev => Self { alloydb: [(1, 2), (1, 2)], storage_gib: 10, memorystore: (0, 1), instances: 0 },
-            Environment::Staging => {
-                Self { alloydb: [(2, 2), (3, 2)], storage_gib: 50, memorystore: (1, 2), instances: 1 }
-            }
-            Environment::Prod => {
-                Self { alloydb: [(2, 4), (3, 4)], storage_gib: 200, memorystore: (2, 3), instances: 2 }
-            }
-        }
-    }
-}
-
-/// The estimate for an environment.
-pub fn estimate(environment: Environment) -> Vec<Item> {
-    let size = Size::of(environment);
-    let node = |vcpus: u32| f64::from(vcpus) * (ALLOYDB_VCPU_HOUR + 8.0 * ALLOYDB_GIB_HOUR) * HOURS;
-    let [(primaries, primary), (readers, reader)] = size.alloydb;
-    let (kind, nodes) = (MEMORYSTORE_NODE_HOUR[size.memorystore.0], size.memorystore.1);
-    let instance = (2.0 * CLOUD_RUN_VCPU_SECOND + 2.0 * CLOUD_RUN_GIB_SECOND) * HOURS * 3600.0;
+fn of_sizes(sizes: &str) -> Vec<Item> {
+    let text = |name: &str| {
+        let line = sizes.lines().find_map(|line| line.trim().strip_prefix(name)?.trim_start().strip_prefix('='));
+        line.unwrap_or_default().trim().trim_matches('"').to_owned()
+    };
+    let number = |name: &str| text(name).trim_end_matches("Gi").parse::<f64>().unwrap_or(0.0);
+    let primaries = if text("availability_type") == "REGIONAL" { 2.0 } else { 1.0 };
+    let (readers, reader) = (number("read_node_count"), number("read_cpu_count"));
+    let node = |vcpus: f64| vcpus * (ALLOYDB_VCPU_HOUR + 8.0 * ALLOYDB_GIB_HOUR) * HOURS;
+    let nodes = number("shard_count") * (1.0 + number("replica_count"));
+    let kind = text("node_type");
+    let price = MEMORYSTORE_NODE_HOUR.iter().find(|(name, _)| *name == kind).map_or(f64::NAN, |(_, price)| *price);
+    let instances = number("min_instances");
+    let instance = number("cpu") * CLOUD_RUN_VCPU_SECOND + number("memory") * CLOUD_RUN_GIB_SECOND;
     let item = |what: String, usd: f64| Item { what, usd: (usd * 100.0).round() / 100.0 };
     vec![
-        item(format!("AlloyDB primary: {primaries} x {primary} vCPU"), f64::from(primaries) * node(primary)),
-        item(format!("AlloyDB read pool: {readers} x {reader} vCPU"), f64::from(readers) * node(reader)),
         item(
-            format!("AlloyDB storage: {} GiB", size.storage_gib),
-            f64::from(size.storage_gib) * ALLOYDB_STORAGE_GIB_MONTH,
+            format!("AlloyDB primary: {primaries} x {} vCPU", number("cpu_count")),
+            primaries * node(number("cpu_count")),
         ),
-        item(format!("Memorystore: {nodes} x {}", kind.0), f64::from(nodes) * kind.1 * HOURS),
-        item(
-            format!("Cloud Run: {} instances that are always there", size.instances),
-            f64::from(size.instances) * instance,
-        ),
+        item(format!("AlloyDB read pool: {readers} x {reader} vCPU"), readers * node(reader)),
+        item(format!("AlloyDB storage: {STORAGE_GIB} GiB"), STORAGE_GIB * ALLOYDB_STORAGE_GIB_MONTH),
+        item(format!("Memorystore: {nodes} x {kind}"), nodes * price * HOURS),
+        item(format!("Cloud Run: {instances} instances that are always there"), instances * instance * HOURS * 3600.0),
         item("private endpoints: 2".into(), 2.0 * PRIVATE_ENDPOINT_HOUR * HOURS),
-        item("secrets: 4 versions".into(), 4.0 * SECRET_VERSION_MONTH),
     ]
 }
 
@@ -99,12 +86,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn production_costs_more_than_a_trial_and_the_sum_is_that_of_the_lines() {
-        let sum = |environment| estimate(environment).iter().map(|item| item.usd).sum::<f64>();
-        let [dev, staging, prod] = [Environment::Dev, Environment::Staging, Environment::Prod].map(sum);
-        assert!(dev < staging && staging < prod, "{dev} {staging} {prod}");
-        let last = lines(&estimate(Environment::Prod)).into_iter().rev().nth(1).unwrap();
-        assert!(last.ends_with(&format!("{prod:.2}")), "{last}");
+    fn what_is_estimated_is_what_the_sizes_say() {
+        let sizes = |availability: &str, readers: u32| {
+            format!(
+                "redis = {{\n  node_type = \"HIGHMEM_MEDIUM\"\n  shard_count = 1\n  replica_count = 2\n}}\nalloydb = {{\n  \
+                 availability_type = \"{availability}\"\n  cpu_count = 4\n  read_cpu_count = 2\n  read_node_count = \
+                 {readers}\n}}\napi = {{\n  min_instances = 2\n  cpu = \"2\"\n  memory = \"2Gi\"\n}}"
+            )
+        };
+        let items = of_sizes(&sizes("REGIONAL", 3));
+        let usd: Vec<f64> = items.iter().map(|item| item.usd).collect();
+        assert_eq!(items[0].what, "AlloyDB primary: 2 x 4 vCPU");
+        assert_eq!(usd[0], of_sizes(&sizes("ZONAL", 3))[0].usd * 2.0);
+        assert_eq!(items[3].what, "Memorystore: 3 x HIGHMEM_MEDIUM");
+        assert!(usd.iter().all(|usd| *usd > 0.0), "{usd:?}");
+        let last = lines(&items).into_iter().rev().nth(1).unwrap();
+        assert!(last.ends_with(&format!("{:.2}", usd.iter().sum::<f64>())), "{last}");
         assert!(lines(&[]).is_empty());
     }
 }

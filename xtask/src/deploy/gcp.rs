@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result};
 
 pub use steps::STEPS;
 
+use self::service::API;
 use self::tools::Tools;
 use super::record::{Record, Revision};
 use super::runner::Target;
@@ -33,6 +34,9 @@ pub struct Settings {
     /// The bucket of Terraform's state. Default: orchestra-state after the project's id
     #[arg(long, value_name = "NAME")]
     state_bucket: Option<String>,
+    /// Where the root modules of the environments are
+    #[arg(long, value_name = "DIR", default_value = "terraform/envs")]
+    modules: String,
     /// Deploy this image, by digest, in place of one that is built here
     #[arg(long, value_name = "IMAGE@sha256:…")]
     image: Option<String>,
@@ -48,6 +52,8 @@ pub struct Gcp {
     bucket: String,
     image: Option<String>,
     source: String,
+    /// Where the root modules are.
+    modules: String,
     /// Plans that are not applied yet: only their owner enters it, because a plan may hold what is secret.
     folder: PathBuf,
     tools: Tools,
@@ -94,6 +100,7 @@ impl Gcp {
             region: settings.region,
             image: settings.image,
             source,
+            modules: settings.modules,
             folder: home.join(format!("gcp-{}", environment.as_str())),
             tools: Tools::from_environment(),
         })
@@ -114,34 +121,37 @@ impl Gcp {
     /// # Errors
     /// With everything that is missing, each with what to type.
     pub fn prepare(&mut self) -> Result<()> {
-        fs::create_dir_all(&self.folder).with_context(|| format!("{}: cannot be made", self.folder.display()))?;
-        #[cfg(unix)]
-        fs::set_permissions(&self.folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        self.make_folder()?;
         eprintln!("checking what has to be there");
         preflight::check(self)?;
         self.make_bucket()?;
         self.init()
     }
 
-    /// Lets the former revision serve again: first its traffic, then everything that Terraform knows of it.
+    /// Lets the former revision serve again: first it gets the requests, then its image is what is deployed.
     ///
     /// # Errors
     /// When there is none, or a command fails.
     pub fn roll_back(&mut self) -> Result<()> {
         let former = self.record.former()?.clone();
-        fs::create_dir_all(&self.folder)?;
+        if former.service_revision.is_empty() {
+            return Err(failure("the record does not name the revision on Cloud Run", "deploy its commit again"));
+        }
+        self.make_folder()?;
         self.init()?;
         let service = self.service_name()?;
-        eprintln!("[1/2] traffic goes to {}", former.service_revision);
-        self.traffic_to(&service, &former.service_revision)?;
-        eprintln!("[2/2] Terraform's variables become those of then");
+        eprintln!("[1/2] {} gets the requests", former.service_revision);
+        self.image = self.record.live().map(|live| live.image.clone());
+        if self.plan_with("traffic", API, &[("stable_revision", &former.service_revision), ("canary_percent", "0")])? {
+            self.apply("traffic")?;
+        }
+        eprintln!("[2/2] {} is deployed", former.image);
         self.image = Some(former.image.clone());
-        self.record.current = Some(former.number);
-        self.record.write()?;
-        if self.plan("rollback", &["module.api"])? {
+        if self.plan("rollback", API)? {
             self.apply("rollback")?;
         }
         let serving = self.serving_revision(&service)?;
+        self.record.current = Some(former.number);
         if let Some(revision) = self.record.revision(former.number) {
             revision.service_revision = serving;
         }
@@ -156,12 +166,9 @@ impl Gcp {
     pub fn check_settled(&mut self) -> Result<()> {
         eprintln!("checking that a full plan has no changes");
         if self.plan("settled", &[])? {
-            let environment = self.environment.as_str();
             return Err(failure(
                 "every step is done, and a full plan of Terraform still has changes",
-                format!(
-                    "read `terraform -chdir=terraform/envs/{environment} plan`, then run `cargo xtask deploy all` again"
-                ),
+                format!("read `terraform -chdir={} plan`, then deploy all again", self.root_module()),
             ));
         }
         Ok(())
@@ -192,7 +199,14 @@ impl Gcp {
         }
         let url = outputs.get("api_url").and_then(|url| url.as_str()).unwrap_or("URL");
         facts.push(("try", format!("cargo xtask verify all --url {url} --api-key-env ORCHESTRA_API_KEY")));
-        Ok(Summary { facts, cost: cost::estimate(self.environment) })
+        Ok(Summary { facts, cost: cost::estimate(&self.root_module()) })
+    }
+
+    fn make_folder(&self) -> Result<()> {
+        fs::create_dir_all(&self.folder).with_context(|| format!("{}: cannot be made", self.folder.display()))?;
+        #[cfg(unix)]
+        fs::set_permissions(&self.folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        Ok(())
     }
 
     /// The image that is to serve: the one that was given, else the newest that was pushed.

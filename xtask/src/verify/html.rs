@@ -13,7 +13,8 @@ p { color: var(--soft); margin: .25rem 0 0; }
 table { border-collapse: collapse; width: 100%; } td, th { text-align: left; vertical-align: top; padding: .45rem .8rem .45rem 0; border-top: 1px solid var(--line); }
 th { font-weight: 600; color: var(--soft); border: 0; } td.number { text-align: right; white-space: nowrap; color: var(--soft); }
 td:first-child { white-space: nowrap; font-weight: 600; color: var(--pass); } td.fail { color: var(--fail); } td.skipped { color: var(--skip); }
-td:nth-child(2) { white-space: nowrap; }
+table { table-layout: fixed; } th:first-child { width: 4.5rem; } th:nth-child(2) { width: 12rem; }
+th:nth-child(3) { width: 16rem; } th:last-child { width: 4.5rem; }
 ";
 
 /// The page.

@@ -32,6 +32,8 @@ pub const CHECKS: &[Check] = &[
 
 /// The routes that need no key; `/metrics` only where nobody else reaches it.
 const PUBLIC: &[&str] = &["/docs", "/healthz", "/openapi.json", "/readyz"];
+/// A word that is in no answer but of what is not theirs: ids hold none.
+const MARK: &str = "marzipan";
 /// In place of an id in a path.
 const AN_ID: &str = "01890000-0000-7000-8000-000000000000";
 
@@ -106,11 +108,11 @@ fn isolation(deployment: &mut Deployment) -> Result<Verdict> {
     if ours == theirs {
         return Ok(Verdict::Fail(format!("both keys are of the tenant {ours}")));
     }
-    let secret = format!("The safe of {} opens with 4821", deployment.run);
+    let secret = format!("The safe of {} opens with {MARK}", deployment.run);
     let user = deployment.user();
     let body = json!({ "text": secret, "scope": { "user": user }, "metadata": { "verify": deployment.run } });
     let id = text_of(&deployment.client.post("/v1/memories", &body)?.ok()?, "id")?;
-    let cached = json!({ "prompt": secret, "response": "4821", "scope": { "user": user }, "tags": [deployment.run], "ttl_seconds": 600 });
+    let cached = json!({ "prompt": secret, "response": MARK, "scope": { "user": user }, "tags": [deployment.run], "ttl_seconds": 600 });
     deployment.client.post("/v1/cache/entries", &cached)?.ok()?;
     let session = format!("/v1/sessions/{user}/working");
     let message =
@@ -123,7 +125,7 @@ fn isolation(deployment: &mut Deployment) -> Result<Verdict> {
         |name: &str, method: &str, path: &str, body: Option<Value>, refused: fn(u16, &Value) -> bool| -> Result<()> {
             let answer = other.send(method, path, &[], body.as_ref())?;
             let told = answer.body.to_string();
-            if told.contains("4821") && !told.contains("\"prompt\":null") || !refused(answer.status, &answer.body) {
+            if told.contains(MARK) || !refused(answer.status, &answer.body) {
                 leaks.push(format!("{name}: {}", answer.status));
             }
             Ok(())

@@ -39,9 +39,6 @@ const PERMISSIONS: &[&str] = &[
     "artifactregistry.repositories.create",
     "bigquery.datasets.create",
     "compute.networks.create",
-    "iam.roles.create",
-    "iam.serviceAccounts.create",
-    "iam.workloadIdentityPools.create",
     "memorystore.instances.create",
     "monitoring.dashboards.create",
     "pubsub.topics.create",
@@ -50,6 +47,14 @@ const PERMISSIONS: &[&str] = &[
     "run.services.create",
     "secretmanager.secrets.create",
     "servicenetworking.services.addPeering",
+];
+
+/// What a first deployment takes besides, by a person: whoever has these can take any other right, so the account of the
+/// workflow has none of them, and finds nothing to do there.
+const FIRST: &[&str] = &[
+    "iam.roles.create",
+    "iam.serviceAccounts.create",
+    "iam.workloadIdentityPools.create",
     "serviceusage.services.enable",
     "storage.buckets.create",
 ];
@@ -177,13 +182,19 @@ fn access(gcp: &Gcp) -> Result<Vec<Missing>> {
     let id = &gcp.project;
     let token = ask(&mut gcp.tools.gcloud(&["auth", "print-access-token", "--quiet"]))?.or_fix("gcloud auth login")?;
     let place = std::env::var(RESOURCE_MANAGER_VARIABLE).unwrap_or_else(|_| RESOURCE_MANAGER.to_owned());
-    let asked = Client::new(&place, Some(token))
-        .post(&format!("/v3/projects/{id}:testIamPermissions"), &json!({ "permissions": PERMISSIONS }))?
-        .ok()?;
+    let wanted = [PERMISSIONS, FIRST].concat();
+    let path = format!("/v3/projects/{id}:testIamPermissions");
+    let asked = Client::new(&place, Some(token)).post(&path, &json!({ "permissions": wanted }))?.ok()?;
     let granted: Vec<&str> = asked["permissions"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let denied: Vec<&str> = PERMISSIONS.iter().copied().filter(|permission| !granted.contains(permission)).collect();
+    let lacked = |wanted: &[&'static str]| -> Vec<&str> {
+        wanted.iter().copied().filter(|permission| !granted.contains(permission)).collect()
+    };
+    if !lacked(FIRST).is_empty() {
+        eprintln!("      you may not change accounts and roles: step iam, and the bucket, must need nothing");
+    }
+    let denied = lacked(PERMISSIONS);
     if !denied.is_empty() {
-        let fix = format!("an owner of {id} grants them; docs/deploy.md lists the roles that hold them");
+        let fix = format!("ask an owner of {id} for them");
         lacks.push(missing(format!("you lack the permissions {}", denied.join(", ")), fix));
     }
     // What stands already takes no more.

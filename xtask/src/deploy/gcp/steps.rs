@@ -6,7 +6,9 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::Gcp;
+use super::service::API;
 use super::tools::{ask, work};
+use crate::deploy::runner::DIRTY;
 use crate::deploy::step::{Step, StepName as S, failure};
 
 /// What of the root module each step makes.
@@ -18,7 +20,6 @@ const ALLOYDB: &[&str] = &["module.alloydb"];
 const REPOSITORY: &[&str] = &["module.api.google_artifact_registry_repository.images"];
 const MIGRATIONS: &[&str] = &["module.api.google_cloud_run_v2_job.migrations"];
 const MONITORING: &[&str] = &["module.monitoring"];
-const API: &[&str] = &["module.api"];
 
 /// Every step, in the order of what each needs.
 pub const STEPS: &[Step<Gcp>] = &[
@@ -58,7 +59,7 @@ pub const STEPS: &[Step<Gcp>] = &[
     Step {
         name: S::Redis,
         about: "Memorystore with vector search",
-        needs: &[S::Network],
+        needs: &[S::Network, S::Iam],
         commands: |gcp| gcp.shown(REDIS),
         is_done: |gcp| gcp.is_settled(S::Redis, REDIS),
         act: |gcp| gcp.apply("redis"),
@@ -67,7 +68,7 @@ pub const STEPS: &[Step<Gcp>] = &[
     Step {
         name: S::Alloydb,
         about: "an AlloyDB cluster with its primary, backups and point-in-time recovery",
-        needs: &[S::Network],
+        needs: &[S::Network, S::Iam],
         commands: |gcp| gcp.shown(ALLOYDB),
         is_done: |gcp| gcp.is_settled(S::Alloydb, ALLOYDB),
         act: |gcp| gcp.apply("alloydb"),
@@ -97,7 +98,11 @@ pub const STEPS: &[Step<Gcp>] = &[
             ]
             .concat()
         },
-        is_done: |gcp| Ok(gcp.image.is_some()),
+        is_done: |gcp| {
+            let newest = gcp.record.revisions.last();
+            let is_pushed = newest.is_some_and(|newest| newest.source == gcp.source && !gcp.source.ends_with(DIRTY));
+            Ok(gcp.image.is_some() || is_pushed)
+        },
         act: Gcp::build_image,
         verify: |gcp| {
             let image = gcp.wanted_image().context("no image was pushed")?;
@@ -141,10 +146,9 @@ pub const STEPS: &[Step<Gcp>] = &[
         about: "a revision that is tried without traffic, then serves",
         needs: &[S::Redis, S::Alloydb, S::Iam, S::Secrets, S::Image, S::Migrations],
         commands: |gcp| {
-            let place = format!("--project {} --region {}", gcp.project, gcp.region);
-            let tried = format!("gcloud run services update SERVICE --image … --no-traffic --tag canary {place}");
-            let all = format!("gcloud run services update-traffic SERVICE --to-latest {place}");
-            [vec![tried, all], gcp.shown(API)].concat()
+            let applied = gcp.shown(API);
+            let tried = applied.iter().map(|command| command.replace(" -out", " -var=stable_revision=… -out"));
+            tried.chain(applied.iter().cloned()).collect()
         },
         is_done: Gcp::serves_wanted,
         act: Gcp::let_serve,
@@ -200,25 +204,21 @@ impl Gcp {
 
     /// Every secret of this deployment has a value: the service would not start without.
     fn secrets_have_values(&mut self) -> Result<String> {
-        let filter =
-            format!("--filter=labels.system=orchestra-memory AND labels.environment={}", self.environment.as_str());
-        let list = ["secrets", "list", "--project", &self.project, &filter, "--format=value(name.basename())"];
-        let names = ask(&mut self.tools.gcloud(&list))?.or_fix("see that you may list secrets")?;
+        let outputs = self.outputs()?;
+        let names: Vec<&str> = outputs
+            .get("secrets")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+            .filter_map(|(_, id)| id.as_str())
+            .collect();
         let mut lacks = Vec::new();
-        for name in names.lines() {
-            let words = [
-                "secrets",
-                "versions",
-                "list",
-                name,
-                "--project",
-                &self.project,
-                "--filter=state:ENABLED",
-                "--limit=1",
-                "--format=value(name)",
-            ];
-            if ask(&mut self.tools.gcloud(&words))?.or_fix("see that you may list versions of secrets")?.is_empty() {
-                lacks.push(name.to_owned());
+        for name in &names {
+            let of = ["secrets", "versions", "list", name, "--project", &self.project];
+            let words = [&of[..], &["--filter=state:ENABLED", "--limit=1", "--format=value(name)"]].concat();
+            let found = ask(&mut self.tools.gcloud(&words))?.or_fix("see that you may list versions of secrets")?;
+            if found.is_empty() {
+                lacks.push((*name).to_owned());
             }
         }
         if let Some(first) = lacks.first() {
@@ -229,7 +229,7 @@ impl Gcp {
             );
             return Err(failure(format!("these secrets have no value: {}", lacks.join(", ")), fix));
         }
-        Ok(format!("{} secrets have a value", names.lines().count()))
+        Ok(format!("{} of {} secrets have a value", names.len(), names.len()))
     }
 
     /// Builds, pushes, and reads back what the registry calls it.
@@ -267,22 +267,14 @@ impl Gcp {
 
     /// The standby of the primary, and the read pool, as AlloyDB describes them.
     fn is_available(&mut self) -> Result<String> {
-        let list =
-            ["alloydb", "instances", "list", "--project", &self.project, "--region", &self.region, "--format=json"];
-        let cluster = ["--cluster=-"];
-        let text =
-            ask(&mut self.tools.gcloud(&[&list[..], &cluster].concat()))?.or_fix("see that you may list instances")?;
+        let cluster = format!("orchestra-{}", self.environment.as_str());
+        let place = ["--project", &self.project, "--region", &self.region, "--format=json"];
+        let list = [&["alloydb", "instances", "list", "--cluster", &cluster][..], &place].concat();
+        let text = ask(&mut self.tools.gcloud(&list))?.or_fix("see that you may list instances")?;
         let instances: Value = serde_json::from_str(&text).context("gcloud gave no JSON")?;
-        let mark = format!("-{}", self.environment.as_str());
         let of_kind = |kind: &str| {
-            let ours = |instance: &&Value| instance["name"].as_str().is_some_and(|name| name.contains(&mark));
-            instances
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter(ours)
-                .find(|instance| instance["instanceType"] == kind)
-                .cloned()
+            let all = instances.as_array().into_iter().flatten();
+            all.clone().find(|instance| instance["instanceType"] == kind).cloned()
         };
         let primary = of_kind("PRIMARY").context("there is no primary")?;
         let nodes = of_kind("READ_POOL").and_then(|pool| pool["readPoolConfig"]["nodeCount"].as_u64()).unwrap_or(0);
@@ -315,8 +307,8 @@ impl Gcp {
             None => None,
         };
         if let Some(service) = &stands {
-            self.try_revision(service, &wanted)?;
-            self.traffic_to_latest(service)?;
+            let stable = self.serving_revision(service)?;
+            self.try_revision(service, &stable)?;
         }
         if self.plan("api", API)? {
             self.apply("api")?;

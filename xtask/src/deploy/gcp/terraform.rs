@@ -15,7 +15,7 @@ use crate::deploy::step::failure;
 impl Gcp {
     /// The folder of the environment's root module, from the checkout's root.
     pub(super) fn root_module(&self) -> String {
-        format!("terraform/envs/{}", self.environment.as_str())
+        format!("{}/{}", self.modules.trim_end_matches('/'), self.environment.as_str())
     }
 
     /// Makes the bucket of the state unless it is there, and sees to it that it is versioned and never public.
@@ -51,12 +51,18 @@ impl Gcp {
 
     /// Plans these modules, all of them where none is named, and keeps the plan. Gives whether it has changes.
     pub(super) fn plan(&self, name: &str, modules: &[&str]) -> Result<bool> {
+        self.plan_with(name, modules, &[])
+    }
+
+    /// As [`plan`](Self::plan), with further variables.
+    pub(super) fn plan_with(&self, name: &str, modules: &[&str], further: &[(&str, &str)]) -> Result<bool> {
         let mut plan = self.terraform("plan");
         plan.args(["-input=false", "-lock-timeout=5m", "-detailed-exitcode"]);
         plan.arg(format!("-out={}", self.plan_file(name).display()));
         for (variable, value) in self.variables() {
             plan.arg(format!("-var={variable}={value}"));
         }
+        plan.args(further.iter().map(|(variable, value)| format!("-var={variable}={value}")));
         plan.args(modules.iter().map(|module| format!("-target={module}")));
         let ended = work(&mut plan)?;
         match ended.status {
@@ -106,6 +112,7 @@ impl Gcp {
         let mut variables = BTreeMap::from([
             ("project_id".to_owned(), self.project.clone()),
             ("region".to_owned(), self.region.clone()),
+            ("state_bucket".to_owned(), self.bucket.clone()),
         ]);
         if let Some(image) = self.wanted_image() {
             variables.insert("image".to_owned(), image);

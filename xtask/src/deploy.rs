@@ -122,7 +122,7 @@ pub fn run(args: Args) -> Result<()> {
             if !args.apply {
                 return told_plan(args.json, &runner::plan(&local, &steps));
             }
-            let outcomes = runner::apply(&mut local, &steps)?;
+            let outcomes = runner::apply(&mut local, local::STEPS, &steps)?;
             if all {
                 runner::ended(&mut local)?;
             }
@@ -144,7 +144,7 @@ pub fn run(args: Args) -> Result<()> {
                 return told_plan(args.json, &[gcp.preparation(), runner::plan(&gcp, &steps)].concat());
             }
             gcp.prepare()?;
-            let outcomes = runner::apply(&mut gcp, &steps)?;
+            let outcomes = runner::apply(&mut gcp, gcp::STEPS, &steps)?;
             if all {
                 gcp.check_settled()?;
                 runner::ended(&mut gcp)?;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use serde::Serialize;
 
 use super::record::Record;
@@ -59,12 +59,12 @@ pub fn plan<T>(target: &T, steps: &[&Step<T>]) -> Vec<String> {
     table::lines(&rows)
 }
 
-/// Runs the steps.
+/// Runs those of `all` that were chosen.
 ///
 /// # Errors
 /// At the first step that fails; the message names it, its command, and what to do. The next run goes on with it.
-pub fn apply<T: Target>(target: &mut T, steps: &[&Step<T>]) -> Result<Vec<Outcome>> {
-    check_needs(target, steps)?;
+pub fn apply<T: Target>(target: &mut T, all: &[Step<T>], steps: &[&Step<T>]) -> Result<Vec<Outcome>> {
+    check_needs(target, all, steps)?;
     let (source, run) = (target.source().to_owned(), target.run_name());
     let goes_on = target.record().begin(&run);
     target.record().write()?;
@@ -91,13 +91,18 @@ pub fn apply<T: Target>(target: &mut T, steps: &[&Step<T>]) -> Result<Vec<Outcom
     Ok(outcomes)
 }
 
-/// Checks that what the steps need is done before, or is among them.
-fn check_needs<T: Target>(target: &mut T, steps: &[&Step<T>]) -> Result<()> {
+/// Checks that what the steps need is among them, or was done. What the record does not know of, because another machine
+/// did it, is looked at.
+fn check_needs<T: Target>(target: &mut T, all: &[Step<T>], steps: &[&Step<T>]) -> Result<()> {
+    let source = target.source().to_owned();
     for step in steps {
-        let is_met = |need: &StepName| steps.iter().any(|other| other.name == *need);
-        let unmet = step.needs.iter().find(|need| !is_met(need) && !target.record().steps.contains_key(need));
-        if let Some(need) = unmet {
-            bail!("step {} needs {need}, which was never done: name both, or deploy all", step.name);
+        for need in step.needs {
+            let is_met = steps.iter().any(|other| other.name == *need) || target.record().steps.contains_key(need);
+            let Some(needed) = all.iter().find(|other| other.name == *need && !is_met) else { continue };
+            let seen = (needed.verify)(target)
+                .map_err(|error| anyhow!("step {} needs {need}: name both, or deploy all\n{error:#}", step.name))?;
+            eprintln!("{need} is there: {seen}");
+            target.record().done(*need, &source, &seen);
         }
     }
     Ok(())

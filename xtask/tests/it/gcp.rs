@@ -134,6 +134,17 @@ fn what_is_missing_is_told_with_what_to_type() {
 }
 
 #[test]
+fn another_machine_deploys_a_step_when_what_it_needs_is_there() {
+    let project = Project::new();
+    let refused = project.deploy(&["image", "api", "--apply"], "abc", None);
+    assert!(!refused.ok && refused.err.contains("step api needs redis: name both, or deploy all"), "{}", refused.err);
+    assert!(project.deploy(&["--apply"], "abc", None).ok);
+    fs::remove_file(project.path("home/gcp-dev.json")).unwrap();
+    let elsewhere = project.deploy(&["image", "api", "--apply"], "def", None);
+    assert!(elsewhere.ok && elsewhere.err.contains("redis is there"), "{}", elsewhere.err);
+}
+
+#[test]
 fn drift_is_told_at_the_end() {
     let project = Project::new();
     assert!(project.deploy(&["--apply"], "abc", None).ok);

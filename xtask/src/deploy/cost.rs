@@ -1,7 +1,7 @@
 //! What a month of a deployment costs: an estimate from list prices, to see its order before the first invoice.
 //!
-//! The prices are list prices of us-central1 in US dollars without discounts, noted in 2026-11 from Google's public price
-//! lists and rounded; they change, and other regions differ. What is really paid is in the billing export
+//! The prices are about those of us-central1 in US dollars without discounts, rounded; they change, other regions differ, and
+//! Google's pricing calculator has those of today. What is really paid is in the billing export
 //! (docs/deploy.md). Requests, traffic, logs and the queries of BigQuery depend on use and are left out.
 
 use std::fs;

@@ -4,54 +4,71 @@ use std::sync::Arc;
 
 use chrono::{SubsecRound as _, TimeDelta};
 use memory_core::{
-    Embedding, EmbeddingSpace, Memory, MemoryId, MemoryKind, Metadata, Origin, Scope, Timestamp, Writer,
+    BoxError, Embedding, EmbeddingSpace, Memory, MemoryId, MemoryKind, Metadata, Origin, Scope, Timestamp, Writer,
 };
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
-use sqlx::{Row as _, ValueRef as _};
+use sqlx::{Column as _, Decode, Postgres, Row as _, Type, ValueRef as _};
 use uuid::Uuid;
 
 use crate::escape::{unescape, unescape_json};
 
-/// Reads a memory from columns of the names of the type `orchestra.memory`.
+/// Reads a memory from the columns from `id` on, which are those of the type `orchestra.memory`, in its order as they are here.
 pub(crate) fn read_memory(row: &PgRow) -> sqlx::Result<Memory> {
-    let text = |name: &str| row.try_get::<Option<String>, _>(name).map(|text| text.map(unescape));
-    let required = |name: &str| row.try_get::<String, _>(name).map(unescape);
-    let time = |name: &str| row.try_get::<Option<Timestamp>, _>(name);
-    let wrong = |name: &str, error: memory_core::Error| sqlx::Error::ColumnDecode {
-        index: name.to_owned(),
-        source: Box::new(error),
-    };
-    let mut scope = Scope::tenant(row.try_get::<String, _>("tenant")?).map_err(|error| wrong("tenant", error))?;
-    if let Some(user) = row.try_get::<Option<String>, _>("user_id")? {
-        scope = scope.with_user(user).map_err(|error| wrong("user_id", error))?;
-    }
-    if let Some(agent) = row.try_get::<Option<String>, _>("agent_id")? {
-        scope = scope.with_agent(agent).map_err(|error| wrong("agent_id", error))?;
-    }
-    if let Some(session) = row.try_get::<Option<String>, _>("session_id")? {
-        scope = scope.with_session(session).map_err(|error| wrong("session_id", error))?;
-    }
-    let kind: MemoryKind = required("kind")?.parse().map_err(|error| wrong("kind", error))?;
-    let Json(metadata): Json<Metadata> = row.try_get("metadata")?;
-    let evidence: Vec<Uuid> = row.try_get("evidence")?;
+    let mut columns = Columns { row, next: row.try_column("id")?.ordinal() };
     Ok(Memory {
-        id: MemoryId::from(row.try_get::<Uuid, _>("id")?),
-        version: row.try_get::<i64, _>("version")?.cast_unsigned(),
-        scope,
-        kind,
-        text: required("text")?,
-        actor: text("actor")?,
-        metadata: unescape_json(metadata),
-        importance: row.try_get("importance")?,
-        origin: Origin { writer: writer(&required("writer")?)?, path: required("path")? },
-        evidence: evidence.into_iter().map(MemoryId::from).collect(),
-        valid_from: time("valid_from")?,
-        valid_to: time("valid_to")?,
-        recorded_at: row.try_get("recorded_at")?,
-        superseded_at: time("superseded_at")?,
-        expires_at: time("expires_at")?,
+        id: MemoryId::from(columns.read::<Uuid>()?),
+        scope: columns.read_scope()?,
+        version: columns.read::<i64>()?.cast_unsigned(),
+        kind: columns.read_as(str::parse::<MemoryKind>)?,
+        text: unescape(columns.read()?),
+        actor: columns.read::<Option<String>>()?.map(unescape),
+        metadata: unescape_json(columns.read::<Json<Metadata>>()?.0),
+        importance: columns.read()?,
+        origin: Origin { writer: columns.read_as(writer)?, path: unescape(columns.read()?) },
+        evidence: columns.read::<Vec<Uuid>>()?.into_iter().map(MemoryId::from).collect(),
+        valid_from: columns.read()?,
+        valid_to: columns.read()?,
+        recorded_at: columns.read()?,
+        superseded_at: columns.read()?,
+        expires_at: columns.read()?,
     })
+}
+
+/// A row's columns, one after the other: a search reads many, and to look each up by its name takes longer than to read it.
+struct Columns<'r> {
+    row: &'r PgRow,
+    next: usize,
+}
+
+impl<'r> Columns<'r> {
+    fn read<T: Decode<'r, Postgres> + Type<Postgres>>(&mut self) -> sqlx::Result<T> {
+        let value = self.row.try_get(self.next);
+        self.next += 1;
+        value
+    }
+
+    /// What the next column's text stands for.
+    fn read_as<T, E: Into<BoxError>>(&mut self, of: impl FnOnce(&'r str) -> Result<T, E>) -> sqlx::Result<T> {
+        let text = self.read()?;
+        of(text).map_err(|error| self.wrong(error))
+    }
+
+    fn read_scope(&mut self) -> sqlx::Result<Scope> {
+        let mut scope = self.read_as(Scope::tenant)?;
+        for with in [Scope::with_user, Scope::with_agent, Scope::with_session] {
+            if let Some(name) = self.read::<Option<String>>()? {
+                scope = with(scope, name).map_err(|error| self.wrong(error))?;
+            }
+        }
+        Ok(scope)
+    }
+
+    /// An error in the column that was just read.
+    fn wrong(&self, source: impl Into<BoxError>) -> sqlx::Error {
+        let index = self.row.columns().get(self.next - 1).map_or("", |column| column.name()).to_owned();
+        sqlx::Error::ColumnDecode { index, source: source.into() }
+    }
 }
 
 /// Reads the vector of a row, if it has one.
@@ -64,7 +81,7 @@ pub(crate) fn read_embedding(
     }
     let vector: pgvector::Vector = row.try_get("embedding")?;
     let number: i16 = row.try_get("space")?;
-    let wrong = |source: memory_core::BoxError| sqlx::Error::ColumnDecode { index: "embedding".into(), source };
+    let wrong = |source: BoxError| sqlx::Error::ColumnDecode { index: "embedding".into(), source };
     let space = space(number).ok_or_else(|| wrong(format!("there is no space {number}").into()))?;
     Embedding::new(space, vector.to_vec()).map(Some).map_err(|error| wrong(error.into()))
 }
@@ -79,17 +96,14 @@ pub(crate) fn writer_name(writer: Writer) -> &'static str {
     }
 }
 
-fn writer(name: &str) -> sqlx::Result<Writer> {
+fn writer(name: &str) -> Result<Writer, String> {
     Ok(match name {
         "import" => Writer::Import,
         "consolidation" => Writer::Consolidation,
         "tool" => Writer::Tool,
         "agent" => Writer::Agent,
         "user" => Writer::User,
-        other => {
-            let source = format!("there is no writer {other:?}").into();
-            return Err(sqlx::Error::ColumnDecode { index: "writer".into(), source });
-        }
+        other => return Err(format!("there is no writer {other:?}")),
     })
 }
 

@@ -249,12 +249,17 @@ impl AlloyDbMemoryProvider {
 /// A candidate of a row, with the BM25 of its words.
 pub(crate) fn read_candidate(row: &PgRow, bm25: f32) -> sqlx::Result<Candidate> {
     let beside = |name: &str| Ok::<_, sqlx::Error>(row.try_get::<Option<Uuid>, _>(name)?.map(MemoryId::from));
+    Ok(Candidate { bm25, previous: beside("previous")?, next: beside("next")?, ..read_by_vector(row)? })
+}
+
+/// A candidate of a row that says nothing of words.
+pub(crate) fn read_by_vector(row: &PgRow) -> sqlx::Result<Candidate> {
     Ok(Candidate {
         memory: Arc::new(read_memory(row)?),
         similarity: row.try_get::<Option<f32>, _>("similarity")?.map(|similarity| similarity.clamp(-1.0, 1.0)),
-        bm25,
-        previous: beside("previous")?,
-        next: beside("next")?,
+        bm25: 0.0,
+        previous: None,
+        next: None,
     })
 }
 

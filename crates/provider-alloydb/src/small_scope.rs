@@ -1,22 +1,25 @@
 //! The search of a user who has few memories, for a caller who wants the best of them alone: one statement that is planned once
-//! for a connection. Words are scored here.
+//! for a connection, and a lesser one where no words are asked for. Words are scored here.
 
 use std::time::Duration;
 
 use memory_core::{Best, Candidate, Scope, SearchRequest};
 use sqlx::postgres::{PgRow, PgValueFormat};
 use sqlx::{Row as _, ValueRef as _};
+use uuid::Uuid;
 
 use crate::connections::Connections;
 use crate::lexical;
 use crate::provider::AlloyDbMemoryProvider;
 use crate::rows::whole_micros;
 use crate::scopes::Known;
-use crate::search::{Report, read_candidate};
+use crate::search::{Report, read_by_vector, read_candidate};
 use crate::statements::Repeat;
 
 const SEARCH: &str = "\
-    SELECT * FROM orchestra.search_small_scope($1, $2, $3, $4, $5, $6, $7, $8, $9::tsquery, $10, $11, $12)";
+    SELECT * FROM orchestra.search_small_scope($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::tsquery)";
+const SEARCH_BY_VECTOR: &str = "\
+    SELECT * FROM orchestra.search_small_scope_by_vector($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
 /// A request of this kind.
 pub(crate) struct SmallScope<'a> {
@@ -71,15 +74,20 @@ impl AlloyDbMemoryProvider {
         let stems = stems.unwrap_or_default();
         let at_most = i32::try_from(small.request.candidates).unwrap_or(i32::MAX - 1);
         let keep = i32::try_from(small.best.count).unwrap_or(i32::MAX);
+        let words = lexical::any_of(stems);
         let query = || {
-            self.scoped(SEARCH, small.scope())
+            let query = self
+                .scoped(if words.is_some() { SEARCH } else { SEARCH_BY_VECTOR }, small.scope())
                 .bind(at_least.map(|transaction| transaction.to_string()))
                 .bind(vector.clone())
                 .bind(space)
-                .bind(lexical::any_of(stems))
                 .bind(at_most)
                 .bind(keep)
-                .bind(whole_micros(small.best.at))
+                .bind(whole_micros(small.best.at));
+            match &words {
+                Some(words) => query.bind(words.clone()),
+                None => query,
+            }
         };
         let rows = self.inner.statements.rows_within(connections, patience, Repeat::Harmless, query).await?;
         let Some(first) = rows.first() else { return Err(sqlx::Error::RowNotFound) };
@@ -99,14 +107,17 @@ impl AlloyDbMemoryProvider {
             considered: considered.cast_unsigned(),
             compared,
             dense: compared,
-            lexical: count("matched")?,
+            lexical: if words.is_some() { count("matched")? } else { 0 },
             ..Report::default()
         };
         // Without any the report stands alone.
-        let given = if first.try_get::<Option<i64>, _>("ordinal")?.is_some() { &rows[..] } else { &[] };
-        let scores = bm25(first, given, stems)?;
-        let candidates = given.iter().zip(scores).map(|(row, bm25)| read_candidate(row, bm25));
-        let candidates: Vec<Candidate> = candidates.collect::<sqlx::Result<_>>()?;
+        let given = if first.try_get::<Option<Uuid>, _>("id")?.is_some() { &rows[..] } else { &[] };
+        let candidates: Vec<Candidate> = if words.is_some() {
+            let scores = bm25(first, given, stems)?;
+            given.iter().zip(scores).map(|(row, bm25)| read_candidate(row, bm25)).collect::<sqlx::Result<_>>()?
+        } else {
+            given.iter().map(read_by_vector).collect::<sqlx::Result<_>>()?
+        };
         let stands = |candidate: &&Candidate| {
             candidate.similarity.is_some() && candidate.memory.valid_to.is_none_or(|to| to > small.best.at)
         };

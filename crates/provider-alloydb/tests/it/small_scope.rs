@@ -13,8 +13,14 @@ use crate::support::Home;
 use crate::tiers::OneVector;
 
 const WORDS: [&str; 10] = ["tent", "harbour", "car", "day", "map", "boat", "tea", "lamp", "bike", "rain"];
-const QUESTIONS: [&str; 5] =
-    ["What did Ann say of the tent and the tent's lamp?", "tea", "What did Will say?", "volcano", "boat's \\ day"];
+const QUESTIONS: [&str; 6] = [
+    "What did Ann say of the tent and the tent's lamp?",
+    "tea",
+    "What did Will say?",
+    "volcano",
+    "boat's \\ day",
+    "…?",
+];
 
 /// Memories of one user: some in sessions, by somebody, ended, expired, without a vector or without a word.
 fn memories(scope: &Scope, near: &Embedding, now: Timestamp, numbers: std::ops::Range<u64>) -> Vec<EmbeddedMemory> {

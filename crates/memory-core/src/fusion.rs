@@ -115,7 +115,10 @@ pub fn fuse(
     // Of those that were left out the least similar one counts for all.
     let dense_scores = min_max(candidates.iter().map(|candidate| candidate.similarity).chain([least_left_out]));
     let lexical_scores = min_max(lexical.iter().map(|&score| Some(score)).chain([least_left_out.map(|_| 0.0)]));
-    let query_words = names_in(query);
+    let query_words = match strategy {
+        FusionStrategy::Weighted(weights) if weights.actor > 0.0 => names_in(query),
+        _ => HashSet::new(),
+    };
 
     let mut ranked: Vec<Recalled> = candidates
         .iter()
@@ -136,7 +139,7 @@ pub fn fuse(
                     [dense_ranks[at], lexical_ranks[at]].into_iter().flatten().map(|rank| 1.0 / (k + rank as f32)).sum()
                 }
                 FusionStrategy::Weighted(weights) => {
-                    if memory.speaker().is_some_and(|actor| names(&query_words, actor)) {
+                    if !query_words.is_empty() && memory.speaker().is_some_and(|actor| names(&query_words, actor)) {
                         why.actor_bonus = weights.actor;
                     }
                     let said_at = memory.valid_from.unwrap_or(memory.recorded_at);

@@ -12,10 +12,14 @@ use unicode_normalization::UnicodeNormalization;
 pub fn normalize(text: &str) -> String {
     let mut normalized = String::with_capacity(text.len());
     if text.is_ascii() {
-        // The same for what needs no tables, which is most prompts.
-        for c in text.chars() {
-            push_normalized(c.to_ascii_lowercase(), &mut normalized);
+        // The same for what needs no tables, which is most texts.
+        for word in text.split(|c: char| c <= ' ' || c == '\u{7f}').filter(|word| !word.is_empty()) {
+            if !normalized.is_empty() {
+                normalized.push(' ');
+            }
+            normalized.push_str(word);
         }
+        normalized.make_ascii_lowercase();
     } else {
         for c in text.nfkc().flat_map(char::to_lowercase) {
             push_normalized(c, &mut normalized);

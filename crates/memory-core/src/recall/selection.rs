@@ -1,9 +1,11 @@
 //! Which of the ranked memories are given: each once, at most so many, and within a budget of tokens.
 
 use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use crate::working::estimate_tokens;
-use crate::{ContentHash, Recalled, Scope, Timestamp};
+use crate::{ContentHash, Memory, Recalled};
 
 /// What is given of a ranking.
 #[derive(Debug, Default, PartialEq)]
@@ -20,12 +22,24 @@ pub(crate) struct Selected {
 
 /// What of a memory makes it the same as another: who says what, where, and of when. The same said of another time, or by
 /// another, is something else, as are equal texts of two scopes.
-#[derive(PartialEq, Eq, Hash)]
 struct Saying {
-    scope: Scope,
-    actor: Option<String>,
-    valid_from: Option<Timestamp>,
+    memory: Arc<Memory>,
     text: ContentHash,
+}
+
+impl PartialEq for Saying {
+    fn eq(&self, other: &Self) -> bool {
+        let (a, b) = (&self.memory, &other.memory);
+        self.text == other.text && a.scope == b.scope && a.actor == b.actor && a.valid_from == b.valid_from
+    }
+}
+
+impl Eq for Saying {}
+
+impl Hash for Saying {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
 }
 
 /// The best `limit` of a ranking that fit into `max_tokens` together. What does not fit into what is left is passed over, and
@@ -40,12 +54,7 @@ pub(crate) fn select(ranked: Vec<Recalled>, limit: usize, max_tokens: Option<u64
             break;
         }
         let memory = &recalled.memory;
-        let saying = Saying {
-            scope: memory.scope.clone(),
-            actor: memory.actor.clone(),
-            valid_from: memory.valid_from,
-            text: memory.content_hash(),
-        };
+        let saying = Saying { memory: memory.clone(), text: memory.content_hash() };
         if !said.insert(saying) {
             selected.repeated += 1;
             continue;
@@ -69,7 +78,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Explanation, Memory, MemoryKind, Metadata, Origin, RecalledFrom, Writer};
+    use crate::{Explanation, MemoryKind, Metadata, Origin, RecalledFrom, Scope, Timestamp, Writer};
 
     fn recalled(number: u128, text: &str) -> Recalled {
         let memory = Memory {

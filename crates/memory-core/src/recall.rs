@@ -190,7 +190,8 @@ pub enum RecalledFrom {
 pub struct Explanation {
     /// Cosine similarity to the query.
     pub similarity: Option<f32>,
-    /// Its place by similarity among the candidates, from 1.
+    /// Its place by similarity among the candidates, from 1. Without [`RecallRequest::explain`] a store may give fewer of them,
+    /// and those it left out are not counted.
     pub dense_rank: Option<u32>,
     /// BM25 of the memory's own words.
     pub bm25: f32,

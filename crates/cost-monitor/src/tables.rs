@@ -1,0 +1,36 @@
+//! The tables of the monitor's own. Terraform's module `monitoring` makes the same out of the same files.
+
+use crate::warehouse::TableForm;
+
+/// Thresholds that were passed, each once.
+pub const ALERTS: TableForm = TableForm {
+    name: "alerts",
+    about: "Thresholds of the budget that were passed, each once",
+    schema: include_str!("../../../monitoring/schemas/alerts.json"),
+    partition: "DAY",
+    field: "received_at",
+    clustering: &["budget_id", "kind"],
+};
+
+/// What tenants used.
+pub const USAGE: TableForm = TableForm {
+    name: "usage",
+    about: "What tenants used, by operation",
+    schema: include_str!("../../../monitoring/schemas/usage.json"),
+    partition: "DAY",
+    field: "window_start",
+    clustering: &["tenant", "operation"],
+};
+
+/// Prices, and since when each holds.
+pub const PRICES: TableForm = TableForm {
+    name: "prices",
+    about: "What a unit of each resource costs, and since when",
+    schema: include_str!("../../../monitoring/schemas/prices.json"),
+    partition: "MONTH",
+    field: "effective_from",
+    clustering: &["component", "sku"],
+};
+
+/// All of them.
+pub const ALL: [TableForm; 3] = [ALERTS, USAGE, PRICES];

@@ -1,0 +1,8 @@
+//! The monitor against emulators of BigQuery and Pub/Sub.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
+mod dataset;
+mod expected;
+mod figures;
+mod sql;

@@ -68,6 +68,7 @@ impl Access {
     /// The same for the clients of Pub/Sub.
     #[must_use]
     pub fn for_pubsub(&self) -> Credentials {
+        choose_tls();
         match self {
             Self::Emulator => anonymous::Builder::new().build(),
             Self::Google(credentials) => credentials.clone().into(),

@@ -141,6 +141,11 @@ pub struct SkuDay {
     pub line_count: i64,
 }
 
+#[derive(Deserialize)]
+struct Newest {
+    newest: Option<NaiveDate>,
+}
+
 impl Report {
     /// Reads the views: the last `days` of the export, and every month that begins in them.
     ///
@@ -148,30 +153,31 @@ impl Report {
     /// When BigQuery refuses, such as where the views are not made yet.
     pub async fn read(warehouse: &Warehouse, days: u32, currency: &str) -> Result<Self> {
         let view = |name: &str| warehouse.place().table(name);
-        let days = days.to_string();
-        let since = format!(
-            "(SELECT DATE_SUB(MAX(usage_day), INTERVAL CAST(@days AS INT64) - 1 DAY) FROM {})",
-            view("cost_daily")?
-        );
-        let since_month = format!("FORMAT_DATE('%Y%m', {since})");
-        let bound = [("currency", currency), ("days", &*days)];
+        // Asked for first: one query over one view is what the emulator is up to, and costs less.
+        let sql = format!("SELECT MAX(usage_day) AS newest FROM {} WHERE currency = @currency", view("cost_daily")?);
+        let newest: Vec<Newest> = warehouse.query(&sql, &[("currency", currency)]).await?;
+        let newest = newest.first().and_then(|row| row.newest).unwrap_or_default();
+        let since = newest - chrono::Days::new(u64::from(days.saturating_sub(1)));
+        let (since, since_month) = (since.to_string(), since.format("%Y%m").to_string());
+        let by_day = [("currency", currency), ("since", &*since)];
+        let by_month = [("currency", currency), ("since_month", &*since_month)];
         let daily: Vec<Day> = warehouse
             .query(
                 &format!(
                     "SELECT usage_day, component, gross_micros, credit_micros, net_micros FROM {} \
-                     WHERE currency = @currency AND usage_day >= {since} ORDER BY usage_day, component",
+                     WHERE currency = @currency AND usage_day >= CAST(@since AS DATE) ORDER BY usage_day, component",
                     view("cost_daily")?
                 ),
-                &bound,
+                &by_day,
             )
             .await?;
         let months = |columns: &str, name: &str, rest: &str| -> Result<String> {
             Ok(format!(
-                "SELECT {columns} FROM {} WHERE currency = @currency AND invoice_month >= {since_month} {rest}",
+                "SELECT {columns} FROM {} WHERE currency = @currency AND invoice_month >= @since_month {rest}",
                 view(name)?
             ))
         };
-        let newest_month = format!("FORMAT_DATE('%Y%m', (SELECT MAX(usage_day) FROM {}))", view("cost_daily")?);
+        let newest_month = newest.format("%Y%m").to_string();
         Ok(Self {
             currency: currency.to_owned(),
             newest_day: daily.last().map(|day| day.usage_day),
@@ -183,17 +189,17 @@ impl Report {
                         "cost_monthly",
                         "ORDER BY invoice_month, component",
                     )?,
-                    &bound,
+                    &by_month,
                 )
                 .await?,
             anomalies: warehouse
                 .query(
                     &format!(
                         "SELECT usage_day, component, net_micros, expected_micros FROM {} \
-                         WHERE currency = @currency AND stands_out AND usage_day >= {since} ORDER BY usage_day, component",
+                         WHERE currency = @currency AND stands_out AND usage_day >= CAST(@since AS DATE) ORDER BY usage_day, component",
                         view("anomalies")?
                     ),
-                    &bound,
+                    &by_day,
                 )
                 .await?,
             credits: warehouse
@@ -203,7 +209,7 @@ impl Report {
                         "credits",
                         "ORDER BY invoice_month, credit_micros, component",
                     )?,
-                    &bound,
+                    &by_month,
                 )
                 .await?,
             tenants: warehouse
@@ -213,7 +219,7 @@ impl Report {
                         "tenant_cost",
                         "GROUP BY invoice_month, tenant ORDER BY invoice_month, cost_micros DESC, tenant",
                     )?,
-                    &bound,
+                    &by_month,
                 )
                 .await?,
             unit_costs: warehouse
@@ -223,7 +229,7 @@ impl Report {
                         "unit_costs",
                         "ORDER BY invoice_month",
                     )?,
-                    &bound,
+                    &by_month,
                 )
                 .await?,
             savings: warehouse
@@ -235,7 +241,7 @@ impl Report {
                         "savings",
                         "GROUP BY invoice_month ORDER BY invoice_month",
                     )?,
-                    &bound,
+                    &by_month,
                 )
                 .await?,
             skus: warehouse
@@ -243,11 +249,11 @@ impl Report {
                     &format!(
                         "SELECT sku_id, sku, service, component, unit, SUM(amount) AS amount, \
                          SUM(gross_micros) AS gross_micros, SUM(credit_micros) AS credit_micros, SUM(net_micros) AS net_micros \
-                         FROM {} WHERE currency = @currency AND FORMAT_DATE('%Y%m', usage_day) = {newest_month} \
+                         FROM {} WHERE currency = @currency AND FORMAT_DATE('%Y%m', usage_day) = @newest_month \
                          GROUP BY sku_id, sku, service, component, unit ORDER BY net_micros DESC, sku_id",
                         view("cost_by_sku")?
                     ),
-                    &[("currency", currency)],
+                    &[("currency", currency), ("newest_month", &*newest_month)],
                 )
                 .await?,
         })

@@ -32,6 +32,10 @@ use crate::warehouse::Warehouse;
 
 /// How many messages are written down together.
 const BATCH: usize = 200;
+/// How many messages are on their way at a time.
+const OUTSTANDING: i64 = 200;
+/// How long a message is leased, and leased again: the shortest there is.
+const LEASE: Duration = Duration::from_secs(10);
 /// How long a message waits for others to be written down with.
 const GATHERING: Duration = Duration::from_millis(20);
 /// How often what is due is looked for without being told.
@@ -93,8 +97,10 @@ impl Watch {
 
     async fn receive(&self, news: &Notify) -> Result<()> {
         loop {
-            // Leases of what is being worked on are extended by the client.
-            let mut stream = self.subscriber.subscribe(&self.subscription).build();
+            // Leases of what is being worked on are extended by the client. What a process that died had leased comes again
+            // soon, and it is not much.
+            let stream = self.subscriber.subscribe(&self.subscription).set_max_lease_extension(LEASE);
+            let mut stream = stream.set_max_outstanding_messages(OUTSTANDING).build();
             while let Some(first) = stream.next().await {
                 let mut batch = match first {
                     Ok(first) => vec![first],

@@ -86,7 +86,8 @@ fn cards(report: &Report) -> String {
         cards.push((format!("{} so far", escape(month)), amount(net)));
         cards.extend(forecast.map(|forecast| ("at the month's end".to_owned(), amount(forecast))));
     }
-    if let Some(unit) = report.unit_costs.last() {
+    let newest = report.newest_month().map(|(month, _, _)| month);
+    if let Some(unit) = report.unit_costs.iter().find(|unit| Some(unit.invoice_month.as_str()) == newest) {
         cards.extend(unit.per_1000_recalls_micros.map(|cost| ("per 1,000 recalls".to_owned(), amount(cost))));
         let saved = report.savings.iter().find(|saving| saving.invoice_month == unit.invoice_month);
         cards.extend(
@@ -99,8 +100,8 @@ fn cards(report: &Report) -> String {
 }
 
 fn tenants(report: &Report) -> String {
-    let Some(month) = report.tenants.iter().map(|tenant| &tenant.invoice_month).max() else { return String::new() };
-    let of: Vec<_> = report.tenants.iter().filter(|tenant| tenant.invoice_month == *month).collect();
+    let Some((month, _, _)) = report.newest_month() else { return String::new() };
+    let of: Vec<_> = report.tenants.iter().filter(|tenant| tenant.invoice_month == month).collect();
     let (all, most) =
         (of.iter().map(|tenant| tenant.cost_micros).sum(), of.iter().map(|tenant| tenant.cost_micros).max());
     let rows = of.iter().take(30).map(|tenant| {
@@ -152,7 +153,7 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Tenant;
+    use crate::report::{Month, Tenant};
 
     #[test]
     fn a_page_loads_nothing_and_no_name_becomes_markup() {
@@ -168,7 +169,15 @@ mod tests {
             currency: "USD".into(),
             newest_day: chrono::NaiveDate::from_ymd_opt(2026, 1, 3),
             daily: vec![day(1, 1_000_000), day(3, -2_000_000)],
-            monthly: Vec::new(),
+            monthly: vec![Month {
+                invoice_month: "202601".into(),
+                component: "redis".into(),
+                is_open: true,
+                gross_micros: Micros(0),
+                credit_micros: Micros(0),
+                net_micros: Micros(0),
+                forecast_micros: None,
+            }],
             anomalies: Vec::new(),
             credits: Vec::new(),
             tenants: vec![Tenant { invoice_month: "202601".into(), tenant, cost_micros: Micros(0) }],

@@ -1,6 +1,6 @@
 //! Reports as text.
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, CellAlignment, Table};
 
 use super::{Report, SkuDay};
@@ -8,19 +8,20 @@ use crate::money::Micros;
 
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// A series as a line of bars, from zero to its highest value; at most `width` of them, neighbours summed up.
+/// A series as a line of bars, from zero to its highest value; at most `width` of them, each the mean of neighbours.
 #[must_use]
 pub fn sparkline(series: &[Micros], width: usize) -> String {
     let together = series.len().div_ceil(width.max(1)).max(1);
-    let sums: Vec<i64> = series.chunks(together).map(|chunk| chunk.iter().copied().sum::<Micros>().0.max(0)).collect();
-    let highest = sums.iter().copied().max().unwrap_or(0).max(1);
-    let bar = |sum: i64| BARS[usize::try_from(i128::from(sum) * 7 / i128::from(highest)).unwrap_or(0)];
-    sums.into_iter().map(bar).collect()
+    let mean = |chunk: &[Micros]| chunk.iter().copied().sum::<Micros>().units().max(0.0) / chunk.len() as f64;
+    let means: Vec<f64> = series.chunks(together).map(mean).collect();
+    let highest = means.iter().copied().fold(1e-6, f64::max);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between zero and seven")]
+    means.into_iter().map(|mean| BARS[(mean / highest * 7.0) as usize]).collect()
 }
 
 fn head(names: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.load_style(NOTHING);
     table.set_header(names.iter().map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
     table
 }
@@ -64,9 +65,9 @@ pub fn table(report: &Report) -> String {
         skus.add_row(names.into_iter().chain([sku.gross_micros, sku.credit_micros, sku.net_micros].map(right)));
     }
     text += &format!("\n{skus}\n");
-    let newest_month = report.tenants.iter().map(|tenant| &tenant.invoice_month).max();
+    let newest_month = report.newest_month().map(|(month, _, _)| month);
     let mut tenants = head(&["month", "tenant", "cost"]);
-    for tenant in report.tenants.iter().filter(|tenant| Some(&tenant.invoice_month) == newest_month).take(15) {
+    for tenant in report.tenants.iter().filter(|tenant| Some(tenant.invoice_month.as_str()) == newest_month).take(15) {
         let name = tenant.tenant.as_deref().unwrap_or("(nobody)");
         tenants.add_row(vec![Cell::new(&tenant.invoice_month), Cell::new(name), right(tenant.cost_micros)]);
     }
@@ -161,7 +162,7 @@ mod tests {
     fn a_sparkline_has_its_highest_bar_at_the_highest_value_and_fits() {
         let series: Vec<Micros> = [0, 1, 7, 14, 3].map(Micros).into();
         assert_eq!(sparkline(&series, 10), "▁▁▄█▂");
-        assert_eq!(sparkline(&series, 2), "▄█");
+        assert_eq!(sparkline(&series, 2), "▃█");
         assert_eq!(sparkline(&[], 10), "");
         assert_eq!(sparkline(&[Micros(-5), Micros(0)], 10), "▁▁");
     }

@@ -5,4 +5,8 @@
 mod dataset;
 mod expected;
 mod figures;
+mod mail;
+mod receiver;
 mod sql;
+mod topics;
+mod watching;

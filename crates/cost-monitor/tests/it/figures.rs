@@ -37,12 +37,14 @@ fn assert_same(view: &str, mut expected: Vec<String>, found: Vec<String>) {
 #[tokio::test]
 async fn every_figure_is_that_of_the_lines_to_the_millionth() {
     let Some(warehouse) = dataset("figures").await else { return };
+    // `MEMORY_TEST_FULL` asks for the size of a real export.
+    let is_full = std::env::var_os("MEMORY_TEST_FULL").is_some_and(|value| value == "1");
     let simulation = Simulation {
         project: PROJECT.into(),
         // Over the change to summer time and the ends of three months.
         first: NaiveDate::from_ymd_opt(2026, 1, 10).unwrap(),
         days: 90,
-        lines_per_day: 2_240,
+        lines_per_day: if is_full { 2_240 } else { 224 },
         tenants: 12,
         seed: 42,
     };
@@ -69,7 +71,7 @@ async fn every_figure_is_that_of_the_lines_to_the_millionth() {
             warehouse.load(USAGE.name, &USAGE, &usage, false).await.unwrap();
         }
     }
-    assert!(bill.lines >= 200_000 && bill.of_the_memory < bill.lines);
+    assert!(bill.lines >= if is_full { 200_000 } else { 20_000 } && bill.of_the_memory < bill.lines);
 
     let money = "FORMAT('[%d, %d, %d]', gross_micros, credit_micros, net_micros)";
     let optional = |column: &str| format!("IF({column} IS NULL, 'None', FORMAT('Some(%d)', {column}))");

@@ -3,8 +3,10 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
@@ -14,6 +16,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 use memory_core::{IdempotencyKey, Origin, Writer};
+use tokio::runtime::Handle;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
@@ -162,11 +165,36 @@ pub async fn to_its_end(
 ) -> Response {
     let Some(turn) = state.turn().await else { return shutting_down() };
     let work = async move {
-        let response = work.await;
+        let response = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| panicked());
         drop(turn);
         response
     };
-    tokio::spawn(work.in_current_span().instrument(trace)).await.unwrap_or_else(|_| panicked())
+    ToItsEnd(Some(Box::pin(work.in_current_span().instrument(trace)))).await
+}
+
+/// Work that the runtime goes on with when whoever waits for it lets go. While somebody waits it is done there: a task of its
+/// own would be woken on another thread, and wake this one at its end.
+struct ToItsEnd(Option<Pin<Box<dyn Future<Output = Response> + Send>>>);
+
+impl Future for ToItsEnd {
+    type Output = Response;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
+        let Some(work) = &mut self.0 else { return Poll::Pending };
+        let polled = work.as_mut().poll(context);
+        if polled.is_ready() {
+            self.0 = None;
+        }
+        polled
+    }
+}
+
+impl Drop for ToItsEnd {
+    fn drop(&mut self) {
+        if let (Some(work), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(work);
+        }
+    }
 }
 
 fn shutting_down() -> Response {

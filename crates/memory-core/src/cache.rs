@@ -1,5 +1,7 @@
 //! The semantic cache: answers that were paid for once, served again only to the same question.
 
+mod compatibility;
+
 use std::cell::OnceCell;
 use std::fmt;
 use std::time::Duration;
@@ -10,6 +12,8 @@ use uuid::Uuid;
 
 use crate::guard::{GuardRefusal, Prepared};
 use crate::{Embedding, Error, Filter, MemoryId, Metadata, Result, Scope, Timestamp};
+
+pub use compatibility::{Compatibility, Fingerprint};
 
 /// The longest prompt, in bytes.
 pub const MAX_PROMPT_BYTES: usize = 64 * 1024;
@@ -109,74 +113,6 @@ impl fmt::Display for CacheEntryId {
 /// Up to where the invalidations of a tenant had come. Opaque to callers, and of use for as long as an answer is filed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheMark(pub String);
-
-/// What must be equal, beside the prompt, for an answer to be the answer: who answered, under which instructions, with
-/// which tools, in which format, with which parameters. Parts that are absent are a value of their own.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Compatibility {
-    /// The model that answers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// The system prompt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub system: Option<String>,
-    /// The tools the model could call, as JSON.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tools: Option<serde_json::Value>,
-    /// The format of the answer, as JSON.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub response_format: Option<serde_json::Value>,
-    /// Sampling and other parameters, as JSON.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parameters: Option<serde_json::Value>,
-}
-
-impl Compatibility {
-    /// The fingerprint: BLAKE3 over the parts, each with its length, JSON with sorted keys.
-    #[must_use]
-    pub fn fingerprint(&self) -> Fingerprint {
-        let mut hasher = blake3::Hasher::new();
-        let mut part = |value: Option<&[u8]>| match value {
-            None => {
-                hasher.update(&[0]);
-            }
-            Some(bytes) => {
-                hasher.update(&[1]);
-                hasher.update(&(bytes.len() as u64).to_le_bytes());
-                hasher.update(bytes);
-            }
-        };
-        part(self.model.as_deref().map(str::as_bytes));
-        part(self.system.as_deref().map(str::as_bytes));
-        for value in [&self.tools, &self.response_format, &self.parameters] {
-            part(value.as_ref().map(canonical).as_deref().map(str::as_bytes));
-        }
-        Fingerprint(*hasher.finalize().as_bytes())
-    }
-}
-
-/// JSON text with sorted keys, whatever order the map type keeps.
-fn canonical(value: &serde_json::Value) -> String {
-    use serde_json::Value;
-    match value {
-        Value::Object(map) => {
-            let mut members: Vec<_> = map.iter().collect();
-            members.sort_by_key(|(key, _)| *key);
-            let members: Vec<_> = members
-                .iter()
-                .map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), canonical(value)))
-                .collect();
-            format!("{{{}}}", members.join(","))
-        }
-        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
-        scalar => scalar.to_string(),
-    }
-}
-
-/// A [`Compatibility`] in 32 bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Fingerprint(pub [u8; 32]);
 
 /// A question to the cache.
 #[derive(Debug, Clone, PartialEq)]

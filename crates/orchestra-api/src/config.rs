@@ -11,6 +11,7 @@ mod file;
 mod google_iam;
 mod identity;
 mod list;
+mod provider;
 mod recall;
 mod redis;
 mod schema;
@@ -35,6 +36,7 @@ pub use arguments::ServerArgs;
 pub use cache_embedder::CacheEmbedderSettings;
 pub(crate) use google_iam::GoogleIam;
 pub use list::SETTINGS;
+pub use provider::{MediumTermProvider, ShortTermProvider};
 pub use recall::RecallSettings;
 pub use schema::json_schema;
 pub use secret::Secret;
@@ -52,49 +54,6 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:7070";
 pub const BUILT_IN_CACHE_THRESHOLD: f32 = 0.90;
 /// The database's name in the data folder.
 pub const DATABASE_FILE: &str = "memory.db";
-
-/// Where the semantic cache lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ShortTermProvider {
-    /// In the data folder, with the memory.
-    Embedded,
-    /// On Redis.
-    Redis,
-    /// Nowhere.
-    None,
-}
-
-impl ShortTermProvider {
-    /// Its name, as settings and answers spell it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Embedded => "embedded",
-            Self::Redis => "redis",
-            Self::None => "none",
-        }
-    }
-}
-
-/// Where the memories live.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MediumTermProvider {
-    /// In the data folder.
-    Embedded,
-    /// On AlloyDB or another Postgres.
-    AlloyDb,
-}
-
-impl MediumTermProvider {
-    /// Its name, as settings and answers spell it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Embedded => "embedded",
-            Self::AlloyDb => "alloydb",
-        }
-    }
-}
 
 /// What a server is set to, checked.
 #[derive(Debug, Clone)]

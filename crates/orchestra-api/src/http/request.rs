@@ -60,8 +60,8 @@ impl RequestId {
     }
 }
 
-/// A UUID of version 7. What makes it unique is a hash of a count, by a key that the process drew once: asking the system for
-/// randomness would take as long as looking for the answer.
+/// A UUID of version 7. What makes it unique is a hash of a count, by a key that the process drew once: no request has to
+/// ask the system for randomness.
 fn new_id() -> Uuid {
     static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     static COUNT: AtomicU64 = AtomicU64::new(0);

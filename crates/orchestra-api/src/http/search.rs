@@ -1,6 +1,7 @@
 //! `POST /v1/memories/search`: recall.
 
 pub mod openapi;
+mod strategy;
 
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::strategy::StrategyBody;
 use super::json::{Fields, JsonBody, Object};
-use super::wire::{EmbeddingBody, Limit, MemoryView, ScopeBody, StrategyBody, Time, renamed};
+use super::wire::{EmbeddingBody, Limit, MemoryView, ScopeBody, Time, renamed};
 use crate::error::Problem;
 use crate::identity::Identity;
 use crate::state::AppState;

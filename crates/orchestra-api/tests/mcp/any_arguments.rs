@@ -70,5 +70,6 @@ fn a_tool_answers_or_refuses_any_arguments() {
         Ok(())
     });
     run.unwrap();
-    assert!(answered.get() > 20 && refused.get() > 200, "{} {}", answered.get(), refused.get());
+    // Far fewer than are to be expected of each (some 35 and 560), so that chance never decides.
+    assert!(answered.get() > 5 && refused.get() > 200, "{} {}", answered.get(), refused.get());
 }

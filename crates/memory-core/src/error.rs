@@ -76,6 +76,12 @@ pub enum Error {
     /// A read asked for a write that this store has not seen.
     #[error("write {0} is not visible here yet")]
     NotYetVisible(WriteToken),
+    /// The store is being moved, and takes no writes of this caller. Nothing was changed. See [`Replica`](crate::Replica).
+    #[error("the store is fenced since epoch {epoch} of its move: another one is in use, or is about to be")]
+    Fenced {
+        /// The epoch that the store is at.
+        epoch: u64,
+    },
     /// Something is under way that may run only once at a time.
     #[error("{0}; try again when it is done")]
     Busy(&'static str),
@@ -146,7 +152,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Backend { retryable, .. } | Self::Embedder { retryable, .. } => *retryable,
-            Self::StorageFull { .. } | Self::NotYetVisible(_) | Self::Busy(_) => true,
+            Self::StorageFull { .. } | Self::NotYetVisible(_) | Self::Fenced { .. } | Self::Busy(_) => true,
             _ => false,
         }
     }

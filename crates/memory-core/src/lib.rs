@@ -12,6 +12,7 @@
 //!   served, [`Filter`] is a condition on a memory.
 //! - [`consolidation`] plans what a memory may say once in place of many times.
 //! - [`TieredMemoryManager`] puts the tiers together.
+//! - [`Replica`] is a store as whoever moves it sees it.
 //! - [`usage`] is what bills and budgets are made from.
 //! - [`arena`] searches vectors and words in memory, exactly.
 
@@ -26,6 +27,7 @@ pub mod guard;
 pub mod manager;
 pub mod memory;
 pub mod recall;
+pub mod replica;
 mod scope;
 mod source;
 pub mod store;
@@ -50,6 +52,10 @@ pub use manager::{
 };
 pub use memory::{ContentHash, EmbeddedMemory, Memory, MemoryId, MemoryKind, Metadata, Origin, Tier, Writer};
 pub use recall::{Degradation, Explanation, Missing, RecallReport, RecallRequest, Recalled, RecalledFrom};
+pub use replica::{
+    AnsweredKey, FormerVersion, Gate, Item, ItemChange, ItemKey, Replica, ReplicaSize, ScanPage, ScanPosition,
+    StoredVersion, WholeMemory, Writers,
+};
 pub use scope::{MAX_SCOPE_NAME_BYTES, Scope};
 pub use source::{Clock, IdSource, Timer, Timestamp};
 pub use store::{

@@ -158,7 +158,8 @@ pub type Metadata = serde_json::Map<String, serde_json::Value>;
 
 /// BLAKE3 of a memory's text after [normalisation](crate::text::normalize): case, spacing and look-alike code points
 /// do not change it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ContentHash([u8; 32]);
 
 impl ContentHash {
@@ -178,6 +179,23 @@ impl ContentHash {
 impl From<[u8; 32]> for ContentHash {
     fn from(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+}
+
+impl From<ContentHash> for String {
+    /// As 64 hexadecimal digits.
+    fn from(hash: ContentHash) -> Self {
+        blake3::Hash::from_bytes(hash.0).to_string()
+    }
+}
+
+impl TryFrom<String> for ContentHash {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        blake3::Hash::from_hex(&text)
+            .map(|hash| Self(*hash.as_bytes()))
+            .map_err(|_| Error::invalid("hash", text, "64 hexadecimal digits"))
     }
 }
 

@@ -164,6 +164,7 @@ impl From<Error> for Problem {
                 .with("at_least".into(), token.to_string(), "a token of this server's own writes".into())
                 .retry_soon(),
             Error::Busy(_) => Self::new(StatusCode::CONFLICT, "busy", detail).retry_soon(),
+            Error::Fenced { .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, "fenced", detail).retry_soon(),
             Error::StorageFull { .. } => outward(
                 StatusCode::INSUFFICIENT_STORAGE,
                 "storage_full",
@@ -333,6 +334,7 @@ mod tests {
             Error::IdempotencyConflict { key: "k".into() },
             Error::NotYetVisible(WriteToken("9".into())),
             Error::Busy("a consolidation of this scope is under way"),
+            Error::Fenced { epoch: 2 },
             Error::StorageFull { provider: "embedded", operation: "insert" },
             unusable,
             embedder(true),
@@ -361,6 +363,7 @@ mod tests {
         409 idempotency_conflict
         409 not_yet_visible Retry-After
         409 busy Retry-After
+        503 fenced Retry-After
         507 storage_full
         503 store_unusable
         503 embedder_unavailable Retry-After

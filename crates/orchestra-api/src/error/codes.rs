@@ -70,6 +70,11 @@ pub static CODES: &[Code] = &[
     code(501, "no_working_memory", "This server keeps no conversations that go on."),
     code(502, "embedder_refused", "The embedding model refused the request; nothing of it was kept."),
     code(503, "embedder_unavailable", "The embedding model does not answer now; nothing of the request was kept."),
+    code(
+        503,
+        "fenced",
+        "The memory is moved to another store just now; nothing was kept. Try again after `Retry-After` seconds.",
+    ),
     code(503, "not_ready", "The store does not answer now."),
     code(503, "shutting_down", "The server is shutting down."),
     code(503, "store_unavailable", "The store does not answer now. Try again after `Retry-After` seconds."),

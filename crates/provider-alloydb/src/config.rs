@@ -48,6 +48,9 @@ pub struct AlloyDbConfig {
     pub index: IndexPolicy,
     /// Up to how many memories a scope is searched whole, and so exactly; 5,000 unless told otherwise.
     pub exact_up_to: u32,
+    /// About how many bytes of memory hold the memories of users who are searched again and again, up to 1,000 memories each;
+    /// 64 MiB unless told otherwise, 0 for none. Postgres says with each search whether they are still what it has.
+    pub recall_cache_bytes: usize,
     /// The share of the true ten nearest that a search through the vector index is to find; 0.95 unless told otherwise.
     pub recall_target: f32,
     /// At most so many connections to each endpoint; 16 unless told otherwise.
@@ -121,6 +124,7 @@ impl AlloyDbConfig {
             storage: Storage::default(),
             index: IndexPolicy::default(),
             exact_up_to: 5_000,
+            recall_cache_bytes: 64 << 20,
             recall_target: 0.95,
             max_connections: 16,
             min_connections: 1,

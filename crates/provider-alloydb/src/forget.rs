@@ -39,6 +39,7 @@ impl AlloyDbMemoryProvider {
         if !request.dry_run {
             // Also after a failure: parts of it may be gone.
             self.inner.scopes.forget(request.scope.tenant_name());
+            self.inner.recall_cache.forget(&request.scope.whole_tenant());
         }
         forgotten.map(|()| receipt)
     }

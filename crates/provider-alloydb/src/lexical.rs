@@ -64,6 +64,41 @@ pub(crate) fn frequencies(mut vector: &[u8], stems: &[String]) -> Option<Vec<(us
     Some(found)
 }
 
+/// What BM25 has to know of all texts that are searched.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Statistics {
+    /// How many of them have words.
+    pub worded: f64,
+    /// How many stems each of these has on average; anything where there is none.
+    pub average_length: f64,
+}
+
+impl Statistics {
+    /// The BM25 of texts, as `search_memories` would have it, each told by which stems stand in it how often, and how many it has.
+    /// Every text with a stem of the query is among them.
+    pub(crate) fn bm25<'a>(
+        &self,
+        stems: &[String],
+        texts: impl Iterator<Item = (&'a [(usize, f64)], i32)> + Clone,
+    ) -> Vec<f32> {
+        let mut with_stem = vec![0_u32; stems.len()];
+        for &(stem, _) in texts.clone().flat_map(|(words, _)| words) {
+            with_stem[stem] += 1;
+        }
+        let idf = |with_stem: u32| {
+            let with_stem = f64::from(with_stem);
+            (1.0 + ((self.worded - with_stem).max(0.0) + 0.5) / (with_stem + 0.5)).ln()
+        };
+        let idf: Vec<f64> = with_stem.into_iter().map(idf).collect();
+        let average = self.average_length.max(1.0);
+        let score = |(words, length): (&[(usize, f64)], i32)| {
+            let norm = 0.9 * (0.6 + 0.4 * f64::from(length) / average);
+            words.iter().map(|&(stem, frequency)| idf[stem] * frequency * 1.9 / (frequency + norm)).sum::<f64>() as f32
+        };
+        texts.map(score).collect()
+    }
+}
+
 fn cut(stem: &str) -> &str {
     &stem[..stem.floor_char_boundary(MAX_STEM_BYTES)]
 }

@@ -11,6 +11,9 @@
 //! - **Small scopes are searched exactly**: up to [`exact_up_to`](AlloyDbConfig::exact_up_to) memories are read once through
 //!   the scope's own btree, by vector and by words. Larger ones go by one vector index for all tenants ([`index`]) and one of
 //!   words. The report of a search says which it was, and what an index does not give is found by comparing everything.
+//! - **Who is searched again and again is at hand**: up to 1,000 memories of a user stay in this process
+//!   ([`recall_cache_bytes`](AlloyDbConfig::recall_cache_bytes)), and each search asks the store, in its snapshot and under its
+//!   row-level security, whether they are still what it has.
 //! - **Words are weighed as the embedded provider weighs them**: the core's stemmer makes a `tsvector`, and BM25 takes its
 //!   statistics from the scope that asks. In a large scope rows are found by their rarer words.
 //! - **A write token is a transaction's id.** A read sees the write when its snapshot does: on a replica as on the primary, and
@@ -54,6 +57,7 @@ mod losses;
 mod migrations;
 mod observe;
 mod provider;
+mod recall_cache;
 mod rejections;
 mod replicas;
 mod rows;
@@ -76,4 +80,5 @@ pub use migrations::{
 };
 pub use observe::{PoolStatus, ReplicaLag};
 pub use provider::AlloyDbMemoryProvider;
+pub use recall_cache::RecallCacheStatus;
 pub use sweep::Removed;

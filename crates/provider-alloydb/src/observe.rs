@@ -8,6 +8,7 @@ use sqlx::{FromRow as _, Row as _};
 
 use crate::error::{damaged, failed};
 use crate::provider::AlloyDbMemoryProvider;
+use crate::recall_cache::{OUTCOMES, RecallCacheStatus};
 use crate::search::{FALLBACKS, SEARCHES};
 use crate::statements::Repeat;
 use crate::sweep::{FAILURES, REMOVED};
@@ -52,6 +53,9 @@ pub(crate) fn begin_counting() {
     for what in ["memories", "former_versions", "sessions", "idempotency_keys", "changes"] {
         counter!(REMOVED, "what" => what).increment(0);
     }
+    for outcome in ["hit", "changed", "miss"] {
+        counter!(OUTCOMES, "outcome" => outcome).increment(0);
+    }
     counter!(FAILURES, "task" => "sweep").increment(0);
 }
 
@@ -61,6 +65,12 @@ impl AlloyDbMemoryProvider {
     pub fn pools(&self) -> Vec<PoolStatus> {
         let all = std::iter::once(&self.inner.primary).chain(self.inner.replicas.connections());
         all.map(crate::connections::Connections::status).collect()
+    }
+
+    /// What is at hand of users who are searched again and again.
+    #[must_use]
+    pub fn recall_cache(&self) -> RecallCacheStatus {
+        self.inner.recall_cache.status()
     }
 
     /// How far behind each endpoint of the read pool is, in the order of the configuration; `None` for one that does not

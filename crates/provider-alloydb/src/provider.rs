@@ -20,6 +20,7 @@ use crate::error::{PROVIDER, failed, unusable};
 use crate::index::{Indexes, Live};
 use crate::losses::Losses;
 use crate::observe::begin_counting;
+use crate::recall_cache::RecallCache;
 use crate::replicas::{CONNECT, Replicas};
 use crate::scopes::Scopes;
 use crate::statements::{Repeat, Statements};
@@ -39,6 +40,7 @@ pub(crate) struct Inner {
     pub instance: String,
     pub spaces: RwLock<HashMap<EmbeddingSpace, i16>>,
     pub scopes: Scopes,
+    pub recall_cache: RecallCache,
     pub statements: Statements,
     pub together: Together,
     pub indexes: Indexes,
@@ -87,6 +89,7 @@ impl AlloyDbMemoryProvider {
         let Some(primary) = pools.next() else { return Err(unusable("there is no endpoint", None)) };
         let instance = instance_of(&statements, &primary).await?;
         let replicas = Replicas::new(pools);
+        let recall_cache = RecallCache::new(config.recall_cache_bytes);
         let inner = Inner {
             config,
             primary,
@@ -94,6 +97,7 @@ impl AlloyDbMemoryProvider {
             instance,
             spaces: RwLock::default(),
             scopes: Scopes::default(),
+            recall_cache,
             statements,
             together: Together::default(),
             indexes: Indexes::default(),

@@ -6,11 +6,13 @@ use std::time::Duration;
 use memory_core::{Best, Candidate, Scope, SearchRequest};
 use sqlx::postgres::{PgRow, PgValueFormat};
 use sqlx::{Row as _, ValueRef as _};
+use tracing::debug;
 use uuid::Uuid;
 
 use crate::connections::Connections;
-use crate::lexical;
+use crate::lexical::{self, Statistics};
 use crate::provider::AlloyDbMemoryProvider;
+use crate::recall_cache::{self, MOST_ROWS, Question, User};
 use crate::rows::whole_micros;
 use crate::scopes::Known;
 use crate::search::{Report, read_by_vector, read_candidate};
@@ -20,6 +22,8 @@ const SEARCH: &str = "\
     SELECT * FROM orchestra.search_small_scope($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::tsquery)";
 const SEARCH_BY_VECTOR: &str = "\
     SELECT * FROM orchestra.search_small_scope_by_vector($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+const MARK: &str = "SELECT orchestra.mark_of_user($1, $2, $3, $4)";
+const READ: &str = "SELECT * FROM orchestra.read_user($1, $2, $3)";
 
 /// A request of this kind.
 pub(crate) struct SmallScope<'a> {
@@ -40,6 +44,29 @@ pub(crate) enum Found {
     NotVisible,
     /// The scope is not small any more.
     TooMany,
+}
+
+/// What was found in a scope, as the store reports it.
+pub(crate) struct Answer {
+    /// How many memories there are in it.
+    pub considered: u64,
+    /// How many of them have a vector in the space.
+    pub compared: u64,
+    /// How many have a stem of the query.
+    pub matched: u64,
+    /// How many that were compared have not ended, given or not, and the least similarity of these.
+    pub standing: u64,
+    pub least_similarity: Option<f32>,
+    pub candidates: Vec<Candidate>,
+}
+
+/// What was found in what is at hand.
+enum AtHand {
+    Answer(Answer),
+    /// The write that must be visible is not there yet.
+    NotVisible,
+    /// It is not at hand, or not any more.
+    Nothing,
 }
 
 impl<'a> SmallScope<'a> {
@@ -69,9 +96,112 @@ impl AlloyDbMemoryProvider {
         at_least: Option<u64>,
         stems: Option<&[String]>,
     ) -> sqlx::Result<Found> {
+        let stems = stems.unwrap_or_default();
+        let answer = match self.search_at_hand(connections, patience, small, space, at_least, stems).await? {
+            AtHand::Answer(answer) => Some(answer),
+            AtHand::NotVisible => None,
+            AtHand::Nothing => self.search_there(connections, patience, small, space, at_least, stems).await?,
+        };
+        let Some(answer) = answer else { return Ok(Found::NotVisible) };
+        if answer.considered > small.request.candidates as u64 {
+            return Ok(Found::TooMany);
+        }
+        let rows = answer.considered.cast_signed();
+        if small.rows != Some(rows) {
+            let known = Known { rows, compared: None, average_length: None, stems: None };
+            self.inner.scopes.learn(&[small.scope()], space, known, Duration::ZERO);
+        }
+        let report = Report {
+            visible: true,
+            small: true,
+            considered: answer.considered,
+            compared: answer.compared,
+            dense: answer.compared,
+            lexical: answer.matched,
+            ..Report::default()
+        };
+        let stands = |candidate: &&Candidate| {
+            candidate.similarity.is_some() && candidate.memory.valid_to.is_none_or(|to| to > small.best.at)
+        };
+        let is_whole = answer.candidates.iter().filter(stands).count() as u64 >= answer.standing;
+        let least_left_out = answer.least_similarity.filter(|_| !is_whole);
+        Ok(Found::Candidates { candidates: answer.candidates, least_left_out, report })
+    }
+
+    /// By what is at hand of the user, where it is still so.
+    async fn search_at_hand(
+        &self,
+        connections: &Connections,
+        patience: Duration,
+        small: &SmallScope<'_>,
+        space: i16,
+        at_least: Option<u64>,
+        stems: &[String],
+    ) -> sqlx::Result<AtHand> {
+        let (cache, scope) = (&self.inner.recall_cache, small.scope());
+        let Some(user) = cache.get(scope, self.inner.statements.losses().count()) else {
+            if cache.is_wanted(scope) {
+                tokio::spawn(self.clone().keep_at_hand(scope.clone()));
+            }
+            recall_cache::count("miss");
+            return Ok(AtHand::Nothing);
+        };
+        let query = || {
+            sqlx::query(MARK)
+                .bind(scope.tenant_name())
+                .bind(scope.user())
+                .bind(at_least.map(|transaction| transaction.to_string()))
+                .bind(i32::try_from(user.rows() + 1).unwrap_or(i32::MAX))
+        };
+        let row = self.inner.statements.rows_within(connections, patience, Repeat::Harmless, query).await?;
+        let row = row.first().ok_or(sqlx::Error::RowNotFound)?;
+        let Some(mark) = row.try_get::<Option<Vec<i64>>, _>(0)? else { return Ok(AtHand::NotVisible) };
+        if mark != [user.rows() as i64, user.mark] {
+            cache.forget(scope);
+            recall_cache::count("changed");
+            return Ok(AtHand::Nothing);
+        }
+        recall_cache::count("hit");
+        let question = Question {
+            scope,
+            now: whole_micros(self.now()),
+            embedding: small.request.embedding.as_ref(),
+            space,
+            stems,
+            best: Best { at: whole_micros(small.best.at), ..small.best },
+        };
+        user.search(&question).map(AtHand::Answer)
+    }
+
+    /// Reads a user who is searched again and again, beside the searches.
+    async fn keep_at_hand(self, scope: Scope) {
+        let losses = self.inner.statements.losses().count();
+        let connections = self.replicas().first().map_or(&self.inner.primary, |replica| &replica.connections);
+        let most = i32::try_from(MOST_ROWS + 1).unwrap_or(i32::MAX);
+        let query = || sqlx::query(READ).bind(scope.tenant_name()).bind(scope.user()).bind(most);
+        let rows = self.inner.statements.rows(connections, Repeat::Harmless, query).await;
+        let user = rows.and_then(|rows| match rows.len() {
+            0..=MOST_ROWS => User::read(&rows, losses).map(Some),
+            _ => Ok(None),
+        });
+        if let Err(error) = &user {
+            debug!(error = error as &dyn std::error::Error, "a user was not read");
+        }
+        self.inner.recall_cache.put(&scope, user.ok().flatten());
+    }
+
+    /// By Postgres. None when the write that must be visible is not there yet.
+    async fn search_there(
+        &self,
+        connections: &Connections,
+        patience: Duration,
+        small: &SmallScope<'_>,
+        space: i16,
+        at_least: Option<u64>,
+        stems: &[String],
+    ) -> sqlx::Result<Option<Answer>> {
         let vector =
             small.request.embedding.as_ref().map(|embedding| pgvector::Vector::from(embedding.values().to_vec()));
-        let stems = stems.unwrap_or_default();
         let at_most = i32::try_from(small.request.candidates).unwrap_or(i32::MAX - 1);
         let keep = i32::try_from(small.best.count).unwrap_or(i32::MAX);
         let words = lexical::any_of(stems);
@@ -91,78 +221,58 @@ impl AlloyDbMemoryProvider {
         };
         let rows = self.inner.statements.rows_within(connections, patience, Repeat::Harmless, query).await?;
         let Some(first) = rows.first() else { return Err(sqlx::Error::RowNotFound) };
-        let Some(considered) = first.try_get::<Option<i64>, _>("considered")? else { return Ok(Found::NotVisible) };
-        if considered > i64::from(at_most) {
-            return Ok(Found::TooMany);
-        }
-        if small.rows != Some(considered) {
-            let known = Known { rows: considered, compared: None, average_length: None, stems: None };
-            self.inner.scopes.learn(&[small.scope()], space, known, Duration::ZERO);
-        }
+        let Some(considered) = first.try_get::<Option<i64>, _>("considered")? else { return Ok(None) };
         let count = |name: &str| first.try_get::<i64, _>(name).map(i64::cast_unsigned);
-        let compared = count("compared")?;
-        let report = Report {
-            visible: true,
-            small: true,
-            considered: considered.cast_unsigned(),
-            compared,
-            dense: compared,
-            lexical: if words.is_some() { count("matched")? } else { 0 },
-            ..Report::default()
-        };
         // Without any the report stands alone.
         let given = if first.try_get::<Option<Uuid>, _>("id")?.is_some() { &rows[..] } else { &[] };
         let candidates: Vec<Candidate> = if words.is_some() {
-            let scores = bm25(first, given, stems)?;
+            let words = given.iter().map(|row| Ok((words_of(row, stems)?, row.try_get("length")?)));
+            let words: Vec<(Vec<(usize, f64)>, i32)> = words.collect::<sqlx::Result<_>>()?;
+            let statistics = Statistics {
+                worded: first.try_get::<i64, _>("worded")? as f64,
+                average_length: first.try_get::<Option<f64>, _>("average_length")?.unwrap_or_default(),
+            };
+            let scores = statistics.bm25(stems, words.iter().map(|(words, length)| (&**words, *length)));
             given.iter().zip(scores).map(|(row, bm25)| read_candidate(row, bm25)).collect::<sqlx::Result<_>>()?
         } else {
             given.iter().map(read_by_vector).collect::<sqlx::Result<_>>()?
         };
-        let stands = |candidate: &&Candidate| {
-            candidate.similarity.is_some() && candidate.memory.valid_to.is_none_or(|to| to > small.best.at)
-        };
-        let is_whole = candidates.iter().filter(stands).count() as u64 >= count("standing")?;
-        let least_left_out = if is_whole { None } else { first.try_get("least_similarity")? };
-        Ok(Found::Candidates { candidates, least_left_out, report })
+        Ok(Some(Answer {
+            considered: considered.cast_unsigned(),
+            compared: count("compared")?,
+            matched: if words.is_some() { count("matched")? } else { 0 },
+            standing: count("standing")?,
+            least_similarity: first.try_get("least_similarity")?,
+            candidates,
+        }))
     }
 }
 
-/// The BM25 of each row, as `search_memories` would have it: every row with a stem of the query is here.
-fn bm25(report: &PgRow, rows: &[PgRow], stems: &[String]) -> sqlx::Result<Vec<f32>> {
-    let words: Vec<Vec<(usize, f64)>> = rows.iter().map(|row| frequencies(row, stems)).collect::<sqlx::Result<_>>()?;
-    let mut with_stem = vec![0_u32; stems.len()];
-    for &(stem, _) in words.iter().flatten() {
-        with_stem[stem] += 1;
-    }
-    let worded = report.try_get::<i64, _>("worded")? as f64;
-    let average = report.try_get::<Option<f64>, _>("average_length")?.unwrap_or_default().max(1.0);
-    let idf = |with_stem: u32| {
-        let with_stem = f64::from(with_stem);
-        (1.0 + ((worded - with_stem).max(0.0) + 0.5) / (with_stem + 0.5)).ln()
-    };
-    let idf: Vec<f64> = with_stem.into_iter().map(idf).collect();
-    rows.iter()
-        .zip(words)
-        .map(|(row, words)| {
-            let length = f64::from(row.try_get::<i32, _>("length")?);
-            let score = |(stem, frequency): (usize, f64)| {
-                idf[stem] * frequency * 1.9 / (frequency + 0.9 * (0.6 + 0.4 * length / average))
-            };
-            Ok(words.into_iter().map(score).sum::<f64>() as f32)
-        })
-        .collect()
+/// Which stems of the query stand in a row, and how often.
+fn words_of(row: &PgRow, stems: &[String]) -> sqlx::Result<Vec<(usize, f64)>> {
+    binary_words(row)?.map_or_else(|| Ok(Vec::new()), |words| frequencies(words, stems))
 }
 
-/// How often each stem of the query stands in a row: which stem, how often.
-fn frequencies(row: &PgRow, stems: &[String]) -> sqlx::Result<Vec<(usize, f64)>> {
+/// A row's `tsvector` in its binary form, if it has one.
+pub(crate) fn binary_words(row: &PgRow) -> sqlx::Result<Option<&[u8]>> {
     let words = row.try_get_raw("words")?;
     if words.is_null() {
+        return Ok(None);
+    }
+    if words.format() != PgValueFormat::Binary {
+        return Err(wrong_words("a tsvector in its textual form".into()));
+    }
+    words.as_bytes().map(Some).map_err(wrong_words)
+}
+
+/// How often each stem of the query stands in a `tsvector`: which stem, how often.
+pub(crate) fn frequencies(words: &[u8], stems: &[String]) -> sqlx::Result<Vec<(usize, f64)>> {
+    if stems.is_empty() {
         return Ok(Vec::new());
     }
-    let wrong = |source: memory_core::BoxError| sqlx::Error::ColumnDecode { index: "words".into(), source };
-    if words.format() != PgValueFormat::Binary {
-        return Err(wrong("a tsvector in its textual form".into()));
-    }
-    let found = lexical::frequencies(words.as_bytes().map_err(wrong)?, stems);
-    found.ok_or_else(|| wrong("not a tsvector".into()))
+    lexical::frequencies(words, stems).ok_or_else(|| wrong_words("not a tsvector".into()))
+}
+
+fn wrong_words(source: memory_core::BoxError) -> sqlx::Error {
+    sqlx::Error::ColumnDecode { index: "words".into(), source }
 }

@@ -74,6 +74,10 @@ impl AlloyDbMemoryProvider {
                 }
             });
         }
+        // What is at hand of whom would be found to be outdated by the next search.
+        for item in batch.memories.iter().filter(|item| item.memory.scope.user().is_some()) {
+            self.inner.recall_cache.forget(&item.memory.scope);
+        }
         // What is brought in or derived is held against what was forgotten.
         let is_one = matches!(&*batch.memories, [item]
             if !matches!(item.memory.origin.writer, Writer::Import | Writer::Consolidation));

@@ -88,6 +88,7 @@ pub(super) async fn config(values: &Values, dimensions: usize) -> Result<AlloyDb
     };
     config.index = index(values)?;
     config.exact_up_to = values.of("alloydb.exact_up_to");
+    config.recall_cache_bytes = values.of::<usize>("alloydb.recall_cache_mib") << 20;
     config.recall_target = values.of("alloydb.recall_target");
     config.max_connections = values.of("alloydb.max_connections");
     config.min_connections = values.of("alloydb.min_connections");

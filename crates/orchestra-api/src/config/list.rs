@@ -375,6 +375,12 @@ pub const SETTINGS: &[Setting] = &[
     .or("1000"),
     integer("alloydb.exact_up_to", (0, u32::MAX as u64), "Up to how many memories a scope is searched whole.")
         .or("5000"),
+    integer(
+        "alloydb.recall_cache_mib",
+        (0, 1 << 20),
+        "The memory that holds users who are searched again and again, in MiB; 0 for none.",
+    )
+    .or("64"),
     number(
         "alloydb.recall_target",
         (0.5, 1.0),

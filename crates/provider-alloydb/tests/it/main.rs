@@ -14,6 +14,7 @@ mod isolation;
 mod large;
 mod migrations;
 mod pooler;
+mod recall_cache;
 mod small_scope;
 mod support;
 mod tiers;

@@ -1,6 +1,7 @@
 //! The search of few memories for the best of them: the same ranking as of all candidates.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use memory_core::{
     Best, Candidates, Clock as _, EmbeddedMemory, Embedding, Error, FusionStrategy, InsertBatch, MemoryId,
@@ -9,7 +10,7 @@ use memory_core::{
 use memory_testkit::make;
 use provider_alloydb::AlloyDbMemoryProvider;
 
-use crate::support::Home;
+use crate::support::{Home, wait_until};
 use crate::tiers::OneVector;
 
 const WORDS: [&str; 10] = ["tent", "harbour", "car", "day", "map", "boat", "tea", "lamp", "bike", "rain"];
@@ -116,6 +117,13 @@ async fn the_best_of_few_rank_as_among_all() {
         at_least: Some(token),
         ..make::search(&ann, Some(question.clone()), Some(""))
     };
+    assert!(compare(&store, &request, now).await > 100, "candidates are left out");
+    // And so by what is at hand.
+    wait_until("the user is at hand", Duration::from_secs(30), async || {
+        compare(&store, &request, now).await;
+        store.recall_cache().users == 1
+    })
+    .await;
     assert!(compare(&store, &request, now).await > 100, "candidates are left out");
     let agent = ann.clone().with_agent("nobody").unwrap();
     let session = ann.clone().with_session("session-0").unwrap();

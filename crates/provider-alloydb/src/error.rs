@@ -13,6 +13,8 @@ const ID_TAKEN: &str = "OM001";
 const FORGOTTEN: &str = "OM002";
 const KEY_CONFLICT: &str = "OM003";
 const REJECTED: &str = "OM004";
+const FENCED: &str = "OM005";
+const NOT_CAPTURED: &str = "OM006";
 
 /// A statement that failed.
 pub(crate) fn failed(operation: &'static str, error: sqlx::Error) -> Error {
@@ -36,6 +38,13 @@ pub(crate) fn failed(operation: &'static str, error: sqlx::Error) -> Error {
                 // Of an update there is one text.
                 let field = source.detail().map_or("text".to_owned(), |at| format!("memories[{at}].text"));
                 return Error::ValueRejected { field };
+            }
+            FENCED => {
+                let epoch = source.detail().and_then(|detail| detail.parse().ok());
+                return Error::Fenced { epoch: epoch.unwrap_or_default() };
+            }
+            NOT_CAPTURED => {
+                return Error::invalid("stream", source.detail().unwrap_or_default(), "a stream that is captured");
             }
             // disk_full, and an index or a table that may not grow.
             "53100" => return Error::StorageFull { provider: PROVIDER, operation },

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use memory_core::{ChangeFeed as _, Result};
+use memory_core::{ChangeFeed as _, Error, Result};
 use metrics::counter;
 use sqlx::{FromRow, Row as _};
 use tracing::{debug, warn};
@@ -47,7 +47,8 @@ impl AlloyDbMemoryProvider {
     /// what another transaction has a hand on is left for the next time.
     ///
     /// # Errors
-    /// [`Error::Backend`](memory_core::Error::Backend): what was counted until then is removed all the same.
+    /// [`Error::Fenced`] in a store that follows another one, [`Error::Backend`]: what was counted until then is removed all
+    /// the same.
     pub async fn remove_expired(&self) -> Result<Removed> {
         let mut removed = Removed::default();
         let swept = self.sweep(&mut removed).await;
@@ -114,6 +115,8 @@ async fn sweep_every(every: Duration, inner: Weak<Inner>) {
         let Some(inner) = inner.upgrade() else { return };
         let provider = AlloyDbMemoryProvider { inner };
         if let Err(error) = provider.remove_expired().await
+            // What expires there comes from the store that is in use.
+            && !matches!(error, Error::Fenced { .. })
             && !provider.inner.primary.pool().is_closed()
         {
             counter!(FAILURES, "task" => "sweep").increment(1);

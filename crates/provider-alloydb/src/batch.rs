@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use memory_core::{EmbeddedMemory, Embedding, Timestamp, ValueKeys};
+use memory_core::{EmbeddedMemory, Embedding, Memory, Timestamp, ValueKeys};
 use pgvector::{HalfVector, Vector};
 use sqlx::Postgres;
 use sqlx::postgres::PgArguments;
@@ -40,6 +40,11 @@ pub(crate) struct Arrays {
     space: Vec<Option<i16>>,
     embedding: Vec<Option<Vector>>,
     embedding_half: Vec<Option<HalfVector>>,
+}
+
+/// The keys of the memories' values, which say whether one was rejected.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
     reads: Vec<[u8; 32]>,
     looks: Vec<[u8; 32]>,
 }
@@ -54,14 +59,16 @@ pub(crate) fn stored(embedding: Option<&Embedding>, storage: Storage) -> (Option
 }
 
 impl Arrays {
-    /// Each memory with the number of its vector's space.
-    pub(crate) fn new<'a>(items: impl Iterator<Item = (&'a EmbeddedMemory, Option<i16>)>, storage: Storage) -> Self {
+    /// Each memory with its vector and the number of that one's space.
+    pub(crate) fn new<'a>(
+        items: impl Iterator<Item = (&'a Memory, Option<&'a Embedding>, Option<i16>)>,
+        storage: Storage,
+    ) -> Self {
         let mut arrays = Self::default();
-        for (item, space) in items {
-            let memory = &item.memory;
+        for (memory, embedding, space) in items {
             arrays.space.push(space);
             let (words, length) = lexical::words(&memory.lexical_text());
-            let (embedding, half) = stored(item.embedding.as_ref(), storage);
+            let (embedding, half) = stored(embedding, storage);
             arrays.id.push(memory.id.as_uuid());
             arrays.user_id.push(memory.scope.user().map(str::to_owned));
             arrays.agent_id.push(memory.scope.agent().map(str::to_owned));
@@ -84,9 +91,6 @@ impl Arrays {
             arrays.length.push(length);
             arrays.embedding.push(embedding);
             arrays.embedding_half.push(half);
-            let keys = ValueKeys::of(&memory.scope, &memory.text);
-            arrays.reads.push(*keys.reads.as_bytes());
-            arrays.looks.push(*keys.looks.as_bytes());
         }
         arrays
     }
@@ -117,8 +121,23 @@ impl Arrays {
             .bind(self.space)
             .bind(self.embedding)
             .bind(self.embedding_half)
-            .bind(self.reads)
-            .bind(self.looks)
+    }
+}
+
+impl Keys {
+    pub(crate) fn of<'a>(memories: impl Iterator<Item = &'a Memory>) -> Self {
+        let mut keys = Self::default();
+        for memory in memories {
+            let ValueKeys { reads, looks } = ValueKeys::of(&memory.scope, &memory.text);
+            keys.reads.push(*reads.as_bytes());
+            keys.looks.push(*looks.as_bytes());
+        }
+        keys
+    }
+
+    /// Binds them, as they come behind the [arrays](Arrays).
+    pub(crate) fn bind<'q>(self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
+        query.bind(self.reads).bind(self.looks)
     }
 }
 

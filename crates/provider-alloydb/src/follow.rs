@@ -91,7 +91,7 @@ fn read_change(row: &PgRow) -> sqlx::Result<Change> {
     })
 }
 
-fn parse(position: &ChangePosition) -> Result<(&str, i64)> {
+pub(crate) fn parse(position: &ChangePosition) -> Result<(&str, i64)> {
     let parts = position.0.split_once(':').and_then(|(transaction, sequence)| {
         transaction.parse::<u64>().ok()?;
         Some((transaction, sequence.parse().ok()?))

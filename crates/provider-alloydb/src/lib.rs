@@ -59,6 +59,7 @@ mod observe;
 mod provider;
 mod recall_cache;
 mod rejections;
+mod replica;
 mod replicas;
 mod rows;
 mod scopes;
@@ -81,4 +82,5 @@ pub use migrations::{
 pub use observe::{PoolStatus, ReplicaLag};
 pub use provider::AlloyDbMemoryProvider;
 pub use recall_cache::RecallCacheStatus;
+pub use replica::AlloyDbReplica;
 pub use sweep::Removed;

@@ -63,7 +63,7 @@ impl Rejections for AlloyDbMemoryProvider {
     }
 }
 
-fn read_rejection(row: &PgRow) -> Result<Rejection, BoxError> {
+pub(crate) fn read_rejection(row: &PgRow) -> Result<Rejection, BoxError> {
     let mut scope = Scope::tenant(row.try_get::<String, _>("tenant")?)?;
     if let Some(user) = row.try_get::<Option<String>, _>("user_id")? {
         scope = scope.with_user(user)?;

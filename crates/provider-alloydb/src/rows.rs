@@ -35,6 +35,11 @@ pub(crate) fn read_memory(row: &PgRow) -> sqlx::Result<Memory> {
     })
 }
 
+/// Reads a scope from the columns from `tenant` on: its parts, in their order.
+pub(crate) fn read_scope(row: &PgRow) -> sqlx::Result<Scope> {
+    Columns { row, next: row.try_column("tenant")?.ordinal() }.read_scope()
+}
+
 /// A row's columns, one after the other: a search reads many, and to look each up by its name takes longer than to read it.
 struct Columns<'r> {
     row: &'r PgRow,

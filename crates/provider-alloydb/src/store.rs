@@ -256,20 +256,10 @@ impl AlloyDbMemoryProvider {
         let mut numbers: Vec<i16> = rows.iter().filter_map(|row| row.try_get("space").ok()).collect();
         numbers.sort_unstable();
         numbers.dedup();
-        let query = || {
-            sqlx::query(
-                "SELECT space, model, revision, dimensions, normalized FROM orchestra.spaces WHERE space = ANY ($1)",
-            )
-            .bind(&numbers)
-        };
+        let query = || sqlx::query(SPACES).bind(&numbers);
         let rows = self.inner.statements.rows(&self.inner.primary, Repeat::Harmless, query).await;
         let rows = rows.map_err(|error| failed(operation, error))?;
-        let spaces = rows.iter().map(|row| {
-            let (number, model, revision, dimensions, normalized) = <(i16, String, String, i32, bool)>::from_row(row)?;
-            let dimensions = usize::try_from(dimensions).unwrap_or_default();
-            Ok((number, Arc::new(EmbeddingSpace { model, revision, dimensions, normalized })))
-        });
-        spaces.collect::<sqlx::Result<_>>().map_err(|error| damaged(operation, error))
+        rows.iter().map(read_space).collect::<sqlx::Result<_>>().map_err(|error| damaged(operation, error))
     }
 
     pub(crate) fn check_dimensions(&self, space: &EmbeddingSpace) -> Result<()> {
@@ -280,6 +270,17 @@ impl AlloyDbMemoryProvider {
         let given = format!("{} values, of {space}", space.dimensions);
         Err(Error::invalid("embedding", given, format!("{allowed} values, as the setting vector_dim says")))
     }
+}
+
+/// The spaces of these numbers, as [`read_space`] reads them.
+pub(crate) const SPACES: &str =
+    "SELECT space, model, revision, dimensions, normalized FROM orchestra.spaces WHERE space = ANY ($1)";
+
+/// A space with its number.
+pub(crate) fn read_space(row: &PgRow) -> sqlx::Result<(i16, Arc<EmbeddingSpace>)> {
+    let (number, model, revision, dimensions, normalized) = <(i16, String, String, i32, bool)>::from_row(row)?;
+    let dimensions = usize::try_from(dimensions).unwrap_or_default();
+    Ok((number, Arc::new(EmbeddingSpace { model, revision, dimensions, normalized })))
 }
 
 /// A write token: which store, and the transaction that wrote. A read sees the write when its snapshot does, on a replica

@@ -11,7 +11,7 @@ use sqlx::query::Query;
 use sqlx::{Postgres, Row as _};
 use uuid::Uuid;
 
-use crate::batch::{Arrays, bind_one};
+use crate::batch::{Arrays, Keys, bind_one};
 use crate::error::{damaged, failed, is_taken};
 use crate::escape::escape;
 use crate::provider::AlloyDbMemoryProvider;
@@ -22,7 +22,7 @@ use crate::store::token;
 /// How long an idempotency key holds.
 pub(crate) const KEY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The parameters from $5 on are the memories, in the order of [`Arrays`].
+/// The parameters from $5 on are the memories, in the order of [`Arrays`] and [`Keys`].
 const INSERT_MANY: &str = "SELECT * FROM orchestra.insert_memories($1, $2, $3, $4, $30, $5, $6, $7, $8, $9, $10, $11, \
                            $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, \
                            $29)";
@@ -100,13 +100,16 @@ impl AlloyDbMemoryProvider {
     ) -> Result<InsertReceipt> {
         let now = whole_micros(self.now());
         let query = || {
-            let arrays = Arrays::new(memories.iter().zip(spaces.iter().copied()), self.inner.config.storage);
+            let items = memories.iter().zip(spaces);
+            let items = items.map(|(item, space)| (&item.memory, item.embedding.as_ref(), *space));
+            let arrays = Arrays::new(items, self.inner.config.storage);
             let query = sqlx::query(INSERT_MANY)
                 .bind(memories[0].memory.scope.tenant_name())
                 .bind(now)
                 .bind(idempotency.map(|key| escape(&key.key)))
                 .bind(idempotency.map(|key| &key.body_hash[..]));
-            arrays.bind(query).bind(now - KEY_LIFETIME)
+            let keys = Keys::of(memories.iter().map(|item| &item.memory));
+            keys.bind(arrays.bind(query)).bind(now - KEY_LIFETIME)
         };
         let row = self.inner.statements.row(&self.inner.primary, repeat(idempotency), query).await;
         let row = row.map_err(|error| failed("insert", error))?;
@@ -137,13 +140,14 @@ impl AlloyDbMemoryProvider {
     pub(crate) async fn write_together(&self, writes: &[&Write]) -> sqlx::Result<Option<Vec<InsertReceipt>>> {
         let keys = || writes.iter().map(|write| write.idempotency.as_ref());
         let query = || {
-            let items = writes.iter().map(|write| (&write.item, write.space));
+            let items = writes.iter().map(|Write { item, space, .. }| (&item.memory, item.embedding.as_ref(), *space));
             let query = sqlx::query(INSERT_SEPARATE)
                 .bind(writes[0].item.memory.scope.tenant_name())
                 .bind(whole_micros(self.now()))
                 .bind(keys().map(|key| key.map(|key| escape(&key.key).into_owned())).collect::<Vec<_>>())
                 .bind(keys().map(|key| key.map(|key| key.body_hash.to_vec())).collect::<Vec<_>>());
-            Arrays::new(items, self.inner.config.storage).bind(query)
+            let values = Keys::of(writes.iter().map(|write| &write.item.memory));
+            values.bind(Arrays::new(items, self.inner.config.storage).bind(query))
         };
         let is_harmless = keys().all(|key| repeat(key) == Repeat::Harmless);
         let token = self.token_of(if is_harmless { Repeat::Harmless } else { Repeat::Harmful }, query).await?;
@@ -164,23 +168,31 @@ impl AlloyDbMemoryProvider {
 fn read_receipt(row: &PgRow, instance: &str) -> sqlx::Result<InsertReceipt> {
     let ids: Vec<Uuid> = row.try_get("ids")?;
     let statuses: Vec<i16> = row.try_get("statuses")?;
-    let items = ids.into_iter().zip(statuses).map(|(id, status)| {
-        let status = match status {
-            0 => InsertStatus::Created,
-            1 => InsertStatus::Unchanged,
-            2 => InsertStatus::RefusedForgotten,
-            5 => InsertStatus::RefusedRejected,
-            other => {
-                let source = format!("there is no status {other}").into();
-                return Err(sqlx::Error::ColumnDecode { index: "statuses".into(), source });
-            }
-        };
-        Ok(InsertedItem { id: MemoryId::from(id), status })
-    });
+    let items = ids
+        .into_iter()
+        .zip(statuses)
+        .map(|(id, status)| Ok(InsertedItem { id: MemoryId::from(id), status: read_status(status)? }));
     Ok(InsertReceipt {
         items: items.collect::<sqlx::Result<_>>()?,
         token: token(instance, row.try_get("token")?),
         replayed: row.try_get("replayed")?,
         degraded: Vec::new(),
     })
+}
+
+/// The statuses by the numbers that `insert_memories` gives.
+const STATUSES: [(i16, InsertStatus); 4] = [
+    (0, InsertStatus::Created),
+    (1, InsertStatus::Unchanged),
+    (2, InsertStatus::RefusedForgotten),
+    (5, InsertStatus::RefusedRejected),
+];
+
+pub(crate) fn read_status(number: i16) -> sqlx::Result<InsertStatus> {
+    let status = STATUSES.iter().find(|(known, _)| *known == number).map(|(_, status)| *status);
+    status.ok_or_else(|| sqlx::Error::Decode(format!("there is no status {number}").into()))
+}
+
+pub(crate) fn number_of(status: InsertStatus) -> Option<i16> {
+    STATUSES.iter().find(|(_, known)| *known == status).map(|(number, _)| *number)
 }

@@ -15,6 +15,7 @@ mod large;
 mod migrations;
 mod pooler;
 mod recall_cache;
+mod replica;
 mod small_scope;
 mod support;
 mod tiers;

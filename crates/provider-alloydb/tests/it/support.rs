@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use memory_core::{ForgetRequest, IdempotencyKey, ListRequest, Scope, Selection};
 use memory_testkit::services::{self, Service};
 use memory_testkit::{TestClock, make};
-use provider_alloydb::{AlloyDbConfig, AlloyDbMemoryProvider, MIGRATOR};
+use provider_alloydb::{AlloyDbConfig, AlloyDbMemoryProvider, AlloyDbReplica, MIGRATOR};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::sync::OnceCell;
@@ -93,6 +93,12 @@ impl Home {
 
     pub async fn open(&self) -> AlloyDbMemoryProvider {
         self.open_with(self.config()).await
+    }
+
+    /// The store as whoever moves it sees it.
+    pub async fn replica(&self) -> AlloyDbReplica {
+        self.prepare().await;
+        AlloyDbReplica::connect(self.config()).await.expect("connect")
     }
 
     pub async fn open_with(&self, config: AlloyDbConfig) -> AlloyDbMemoryProvider {

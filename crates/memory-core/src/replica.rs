@@ -38,10 +38,10 @@ pub trait Replica: fmt::Debug + Send + Sync {
     async fn release(&self, stream: &str) -> Result<()>;
 
     /// The items behind a place in the order of scanning, at most `limit`: rejections and forgotten texts, then tombstones, then
-    /// memories in the order of first writing.
+    /// memories in the order of first writing; answered keys anywhere among them. What has expired is no item.
     async fn scan(&self, after: Option<&ScanPosition>, limit: usize) -> Result<ScanPage>;
 
-    /// What has become of items, in the order of their keys as given.
+    /// What has become of items, in the order of their keys as given. What has expired is absent, whether or not it was taken away.
     async fn read(&self, keys: &[ItemKey]) -> Result<Vec<Item>>;
 
     /// The oldest changes that a stream has not acknowledged, at most `limit`, in an order in which nothing is skipped.
@@ -56,7 +56,8 @@ pub trait Replica: fmt::Debug + Send + Sync {
     /// How much a stream has not acknowledged.
     async fn lag(&self, stream: &str) -> Result<ChangeLag>;
 
-    /// Makes items what they are given as, all or nothing, durably.
+    /// Makes items what they are given as, all or nothing, durably. A memory takes the place of one of the same id whatever its
+    /// version and ordinal: the id may have expired and been taken anew.
     ///
     /// # Errors
     /// [`Error::Fenced`](crate::Error::Fenced) unless the store is [open to the mover](Writers::Mover) at this very epoch.

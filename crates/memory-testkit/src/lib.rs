@@ -5,7 +5,8 @@
 //! [`StoreFixture`], [`CacheFixture`], [`WorkingFixture`] or [`manager::ManagerFixture`] and calls [`store_suite!`],
 //! [`cache_suite!`], [`working_suite!`] or [`manager_suite!`] in its integration tests, which makes one test for each
 //! promise; [`consolidation_suite!`] does so for consolidation over any store, [`sessions_suite!`] for sessions over any
-//! store and working memory. [`labelled`] reads the labelled sets that the benchmarks measure recall and cache decisions
+//! store and working memory, and
+//! [`replica_suite!`] for a store that can be moved. [`labelled`] reads the labelled sets that the benchmarks measure recall and cache decisions
 //! on. [`services`] starts the real servers that providers
 //! are tested against.
 
@@ -14,11 +15,13 @@ pub mod changes;
 pub mod labelled;
 pub mod make;
 pub mod manager;
+pub mod replica;
 pub mod services;
 pub mod store;
 pub mod working;
 
 pub use manager::{consolidation, sessions};
+pub use replica::ReplicaFixture;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use memory_core::MemoryStore;
+use memory_testkit::replica::{self, ReplicaFixture};
 use memory_testkit::{StoreFixture, TestClock};
 
 use crate::support::Home;
@@ -23,6 +24,25 @@ impl StoreFixture for Home {
     }
 }
 
+#[async_trait]
+impl ReplicaFixture for Home {
+    fn clock(&self) -> TestClock {
+        self.clock.clone()
+    }
+
+    async fn open(&self) -> replica::Home {
+        replica::Home { store: Arc::new(self.open().await), replica: Arc::new(self.replica().await) }
+    }
+
+    async fn close(&self, home: replica::Home) {
+        drop(home);
+    }
+
+    async fn sweep(&self, _: &replica::Home) {
+        self.open().await.remove_expired().await.expect("an answer");
+    }
+}
+
 // A test that finds no server ends here: `Home::new` has said so, or failed where the server is required.
 macro_rules! home {
     () => {
@@ -39,6 +59,10 @@ mod store {
 
 mod consolidation {
     memory_testkit::consolidation_suite!(home!());
+}
+
+mod moves {
+    memory_testkit::replica_suite!(home!());
 }
 
 mod changes {

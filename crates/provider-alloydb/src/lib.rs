@@ -18,6 +18,8 @@
 //!   statistics from the scope that asks. In a large scope rows are found by their rarer words.
 //! - **A write token is a transaction's id.** A read sees the write when its snapshot does: on a replica as on the primary, and
 //!   after a failover.
+//! - **It can be moved while it is in use**: [`AlloyDbReplica`] reads and writes it over all tenants, tells what changes, and
+//!   closes it to everyone else ([`Replica`](memory_core::Replica)).
 //! - **The schema comes with the crate**: [`migrate`](migrate()) applies it, as the owner; programs connect as a role that has
 //!   been granted `orchestra_app`.
 //!

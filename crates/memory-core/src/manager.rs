@@ -384,8 +384,9 @@ fn or_outage<T>(answer: Result<T>) -> Result<Option<T>> {
     }
 }
 
-/// A turn's text after the end of the turn before it.
-fn in_context(before: Option<&str>, text: &str) -> String {
+/// What a turn of a session is embedded as: its text after the end of the turn before it.
+#[must_use]
+pub fn in_context(before: Option<&str>, text: &str) -> String {
     match before {
         None => text.to_owned(),
         Some(before) => {

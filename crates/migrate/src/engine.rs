@@ -1,0 +1,400 @@
+//! Carries a move out, step by step. Every step may be done twice, and is recorded before or after it so that whoever comes next
+//! does it again or goes on behind it.
+
+mod embed;
+mod orders;
+mod pace;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use memory_core::{Clock, Embedder, Gate, MemoryStore, Replica, Timer, Writers};
+
+use crate::machine::Step;
+use crate::plan::Plan;
+use crate::record::{Colour, Phase, Record, Records};
+use crate::{Error, Result};
+
+pub use orders::Order;
+use pace::Pace;
+
+/// How long a mover waits when nothing has changed.
+const IDLE: Duration = Duration::from_millis(100);
+/// The first and the longest pause after a failure.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// One of the two stores, as those see it who use the memory, and as whoever moves it does.
+#[derive(Debug, Clone)]
+pub struct Side {
+    /// For whoever moves it.
+    pub replica: Arc<dyn Replica>,
+    /// For those who use it.
+    pub store: Arc<dyn MemoryStore>,
+    /// What makes its vectors: those of another space are made anew by it on the way here. Without it vectors stay as they are.
+    pub embedder: Option<Arc<dyn Embedder>>,
+}
+
+impl Side {
+    /// A side whose vectors stay as they are.
+    #[must_use]
+    pub fn of<T: MemoryStore + Replica + Clone + 'static>(both: T) -> Self {
+        Self { replica: Arc::new(both.clone()), store: Arc::new(both), embedder: None }
+    }
+
+    /// This side, its vectors made by `embedder`.
+    #[must_use]
+    pub fn embedding_with(self, embedder: Arc<dyn Embedder>) -> Self {
+        Self { embedder: Some(embedder), ..self }
+    }
+}
+
+/// What a move works with.
+#[derive(Clone)]
+pub struct Parts {
+    /// The store that the memory is moved from.
+    pub blue: Side,
+    /// The store that it is moved to.
+    pub green: Side,
+    /// Where it is kept how far the move has come.
+    pub records: Arc<dyn Records>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Waits.
+    pub timer: Arc<dyn Timer>,
+}
+
+impl Parts {
+    /// The side of that colour.
+    #[must_use]
+    pub fn side(&self, colour: Colour) -> &Side {
+        match colour {
+            Colour::Blue => &self.blue,
+            Colour::Green => &self.green,
+        }
+    }
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("blue", &self.blue).field("green", &self.green).finish_non_exhaustive()
+    }
+}
+
+/// Carries a move out.
+#[derive(Debug)]
+pub struct Engine {
+    parts: Parts,
+    record: Record,
+    pace: Pace,
+    /// Whether the store that follows is open to this mover alone.
+    is_mover: bool,
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stepped {
+    /// Nothing: somebody has to order something.
+    Rested,
+    /// Nothing, since nothing had changed.
+    Idle,
+    /// Something, and there may be more.
+    Worked,
+}
+
+impl Engine {
+    /// Plans a move, and changes neither of the stores.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when a move is planned there already, or the plan makes no sense; or as the stores and the record.
+    pub async fn plan(parts: Parts, plan: Plan) -> Result<Self> {
+        plan.check()?;
+        if parts.records.load().await?.is_some() {
+            return Err(Error::refused("a move is planned already", "go on with it, or give another record"));
+        }
+        let mut epoch = 0;
+        for colour in [Colour::Blue, Colour::Green] {
+            let gate = parts.side(colour).replica.gate().await;
+            epoch = epoch.max(gate.map_err(of(colour, "read the gate"))?.epoch);
+        }
+        let record = Record::planned(plan, epoch, parts.clock.now());
+        parts.records.store(&record).await?;
+        Ok(Self::with(parts, record))
+    }
+
+    /// Goes on with a move.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when none was planned; or as the record.
+    pub async fn open(parts: Parts) -> Result<Self> {
+        let record = parts.records.load().await?;
+        let record = record.ok_or_else(|| Error::refused("no move is planned", "`plan` one first"))?;
+        Ok(Self::with(parts, record))
+    }
+
+    fn with(parts: Parts, record: Record) -> Self {
+        let pace = Pace::new(&record.plan);
+        Self { parts, record, pace, is_mover: false }
+    }
+
+    /// The record as this mover knows it.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// What the move works with.
+    #[must_use]
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// How many changes the store that follows is behind; 0 where none follows.
+    ///
+    /// # Errors
+    /// As the store in use.
+    pub async fn lag(&self) -> Result<u64> {
+        let Some(stream) = &self.record.stream else { return Ok(0) };
+        if matches!(self.record.phase, Phase::Preparing) {
+            return Ok(0);
+        }
+        let lag = self.active().lag(stream).await.map_err(of(self.record.active, "read the lag"))?;
+        Ok(lag.changes)
+    }
+
+    /// Does what comes next.
+    ///
+    /// # Errors
+    /// [`Error::Superseded`] when another mover has come, or as the stores and the record. The same step is done again next time.
+    pub async fn step(&mut self) -> Result<Stepped> {
+        let step = self.record.next(self.now());
+        if step.writes() && !self.is_mover {
+            self.take_over().await?;
+        }
+        let stepped = self.carry_out(step).await;
+        if stepped.is_err() {
+            // A write whose answer was lost may still come: at an epoch that is over by then it changes nothing.
+            self.is_mover = false;
+        }
+        stepped
+    }
+
+    /// Goes on until the record and the lag are as wanted, or nothing is left to be done. What fails and may go well later is
+    /// done again, with longer and longer pauses.
+    ///
+    /// # Errors
+    /// [`Error::Superseded`], or a failure that stays.
+    pub async fn run_until(&mut self, is_wanted: impl Fn(&Record, u64) -> bool) -> Result<()> {
+        let mut failures = 0_u32;
+        loop {
+            match self.round(&is_wanted).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(Stepped::Worked)) => failures = 0,
+                Ok(Some(_)) => {
+                    failures = 0;
+                    self.parts.timer.sleep(IDLE).await;
+                }
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!(%error, source = ?std::error::Error::source(&error), failures, "step failed");
+                    let pause = PAUSES.0 * 2_u32.saturating_pow(failures.min(10));
+                    failures += 1;
+                    self.parts.timer.sleep(pause.min(PAUSES.1)).await;
+                    self.reload().await.or_else(|error| if error.is_retryable() { Ok(()) } else { Err(error) })?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// A step, unless it is as wanted.
+    async fn round(&mut self, is_wanted: &impl Fn(&Record, u64) -> bool) -> Result<Option<Stepped>> {
+        if is_wanted(&self.record, self.lag().await?) || self.record.is_over() {
+            return Ok(None);
+        }
+        match self.step().await? {
+            Stepped::Rested => Ok(None),
+            stepped => Ok(Some(stepped)),
+        }
+    }
+
+    /// Reads the record again, as after a failure: it may have been written all the same, or by somebody else.
+    ///
+    /// # Errors
+    /// As the record.
+    pub async fn reload(&mut self) -> Result<()> {
+        let there = self.parts.records.load().await?;
+        let there = there.ok_or_else(|| Error::refused("the record of the move is gone", "restore it"))?;
+        if there != self.record {
+            self.is_mover = false;
+        }
+        self.record = there;
+        Ok(())
+    }
+
+    /// Closes the store that follows to whoever moved before.
+    async fn take_over(&mut self) -> Result<()> {
+        self.reload().await?;
+        if !self.record.next(self.now()).writes() {
+            return Ok(());
+        }
+        self.put(self.record.taken_over()).await?;
+        let gate = Gate { epoch: self.record.follower_epoch, writers: Writers::Mover };
+        let follower = self.record.follower();
+        self.follower().set_gate(gate).await.map_err(of(follower, "close"))?;
+        self.is_mover = true;
+        Ok(())
+    }
+
+    async fn carry_out(&mut self, step: Step) -> Result<Stepped> {
+        // Somebody took it over in between, and there is something else to do.
+        if step != self.record.next(self.now()) {
+            return Ok(Stepped::Worked);
+        }
+        let (active, now) = (self.record.active, self.now());
+        match step {
+            Step::Rest => return Ok(Stepped::Rested),
+            Step::Prepare => {
+                let stream = self.stream()?.to_owned();
+                self.active().capture(&stream).await.map_err(of(active, "capture"))?;
+                self.put(self.record.prepared(now)).await?;
+            }
+            Step::Copy => self.copy().await?,
+            Step::Release => {
+                if let Some((colour, stream)) = self.record.releasing.clone() {
+                    self.release(colour, &stream).await?;
+                }
+                self.put(self.record.released()).await?;
+            }
+            Step::Follow => return Ok(if self.follow().await? == 0 { Stepped::Idle } else { Stepped::Worked }),
+            Step::Drain => self.drain().await?,
+            Step::GiveUp => self.put_some(self.record.given_up(now)).await?,
+            Step::Open => self.open_follower().await?,
+            Step::Reopen => {
+                if let Phase::Undoing { epoch } = self.record.phase {
+                    let gate = Gate { epoch, writers: Writers::Clients };
+                    self.active().set_gate(gate).await.map_err(of(active, "open"))?;
+                }
+                self.put_some(self.record.undone(now)).await?;
+            }
+            Step::End => {
+                let streams = self.record.releasing.clone().into_iter();
+                let streams = streams.chain(self.record.stream.clone().map(|stream| (active, stream)));
+                for (colour, stream) in streams.collect::<Vec<_>>() {
+                    self.release(colour, &stream).await?;
+                }
+                self.put(self.record.ended(now)).await?;
+            }
+        }
+        Ok(Stepped::Worked)
+    }
+
+    /// Copies a page, and what changed meanwhile.
+    async fn copy(&mut self) -> Result<()> {
+        let (active, batch) = (self.record.active, self.record.plan.batch);
+        let began = self.now();
+        let page = self.active().scan(self.record.copied.after.as_ref(), batch).await.map_err(of(active, "scan"))?;
+        let answered = self.now();
+        let items = page.items.len();
+        if items > 0 {
+            self.write(page.items).await?;
+        }
+        self.follow().await?;
+        let lag = self.lag().await?;
+        let ended = self.now();
+        self.put(self.record.copied(items as u64, page.next, lag, ended)).await?;
+        let pause = self.pace.pause(items, answered - began, ended - began);
+        if !pause.is_zero() {
+            self.parts.timer.sleep(pause).await;
+        }
+        Ok(())
+    }
+
+    /// Writes what changed to the store that follows, at most a batch, and gives how many changes that was.
+    async fn follow(&mut self) -> Result<usize> {
+        let active = self.record.active;
+        let stream = self.stream()?.to_owned();
+        let changes =
+            self.active().changed(&stream, self.record.plan.batch).await.map_err(of(active, "read changes"))?;
+        let Some(last) = changes.last() else { return Ok(0) };
+        let mut seen = HashSet::new();
+        let keys: Vec<_> =
+            changes.iter().filter(|change| seen.insert(&change.key)).map(|change| change.key.clone()).collect();
+        let items = self.active().read(&keys).await.map_err(of(active, "read"))?;
+        self.write(items).await?;
+        self.active().acknowledge(&stream, &last.position).await.map_err(of(active, "acknowledge"))?;
+        Ok(changes.len())
+    }
+
+    async fn write(&self, items: Vec<memory_core::Item>) -> Result<()> {
+        let follower = self.record.follower();
+        let (from, to) = (self.parts.side(self.record.active), self.parts.side(follower));
+        let items = embed::adapt(from, to, items).await.map_err(of(follower, "embed"))?;
+        to.replica.write(self.record.follower_epoch, items).await.map_err(of(follower, "write"))
+    }
+
+    /// Closes the store in use, and copies what is left.
+    async fn drain(&mut self) -> Result<()> {
+        let active = self.record.active;
+        if let Phase::Switching { epoch, .. } = self.record.phase {
+            let gate = Gate { epoch, writers: Writers::Mover };
+            self.active().set_gate(gate).await.map_err(of(active, "close"))?;
+        }
+        // What is counted now is all: no write is acknowledged that came after the gate.
+        if self.follow().await? == 0 && self.lag().await? == 0 {
+            self.put_some(self.record.drained(self.now())).await?;
+        }
+        Ok(())
+    }
+
+    async fn open_follower(&mut self) -> Result<()> {
+        let Phase::Opening { epoch, stream, .. } = self.record.phase.clone() else { return Ok(()) };
+        let colour = self.record.follower();
+        self.follower().capture(&stream).await.map_err(of(colour, "capture"))?;
+        let gate = Gate { epoch, writers: Writers::Clients };
+        self.follower().set_gate(gate).await.map_err(of(colour, "open"))?;
+        self.put_some(self.record.opened(self.now())).await?;
+        // The other store is the one that follows now; its gate is at an epoch that may be another mover's too.
+        self.is_mover = false;
+        Ok(())
+    }
+
+    async fn release(&self, colour: Colour, stream: &str) -> Result<()> {
+        self.parts.side(colour).replica.release(stream).await.map_err(of(colour, "release"))
+    }
+
+    async fn put(&mut self, next: Record) -> Result<()> {
+        self.parts.records.store(&next).await?;
+        self.record = next;
+        Ok(())
+    }
+
+    async fn put_some(&mut self, next: Option<Record>) -> Result<()> {
+        match next {
+            Some(next) => self.put(next).await,
+            None => Ok(()),
+        }
+    }
+
+    fn stream(&self) -> Result<&str> {
+        let stream = self.record.stream.as_deref();
+        stream.ok_or_else(|| Error::refused("the record names no stream", "restore the record"))
+    }
+
+    fn active(&self) -> &dyn Replica {
+        &*self.parts.side(self.record.active).replica
+    }
+
+    fn follower(&self) -> &dyn Replica {
+        &*self.parts.side(self.record.follower()).replica
+    }
+
+    fn now(&self) -> memory_core::Timestamp {
+        self.parts.clock.now()
+    }
+}
+
+/// What a store's failure is as one of the move.
+pub(crate) fn of(colour: Colour, operation: &'static str) -> impl Fn(memory_core::Error) -> Error {
+    move |source| Error::Store { colour, operation, source }
+}

@@ -1,0 +1,287 @@
+//! What may follow on what: from a record to the next step, and from a step to the next record. Pure.
+
+use chrono::TimeDelta;
+use memory_core::{ScanPosition, Timestamp};
+
+use crate::plan::Plan;
+use crate::record::{Colour, Copied, Event, Phase, Record, Sample};
+use crate::{Error, Result};
+
+/// The most points that are kept of how it went.
+const SAMPLES: usize = 400;
+/// The most events that are kept.
+const EVENTS: usize = 1000;
+
+/// What is to be done next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing, until somebody orders something.
+    Rest,
+    /// Have the store in use note its changes, then [`Record::prepared`].
+    Prepare,
+    /// Copy a page, then [`Record::copied`].
+    Copy,
+    /// End the stream that is not needed any more, then [`Record::released`].
+    Release,
+    /// Write what changed to the store that follows.
+    Follow,
+    /// Close the store in use and write what changed to the other; once nothing is left, [`Record::drained`].
+    Drain,
+    /// The switch took too long: [`Record::given_up`].
+    GiveUp,
+    /// Have the other store note its changes and open it, then [`Record::opened`].
+    Open,
+    /// Open the store in use again, then [`Record::undone`].
+    Reopen,
+    /// End the stream, then [`Record::ended`].
+    End,
+}
+
+impl Step {
+    /// Whether it writes to the store that follows, which needs an epoch of the mover's own.
+    #[must_use]
+    pub fn writes(self) -> bool {
+        matches!(self, Self::Prepare | Self::Copy | Self::Follow | Self::Drain)
+    }
+}
+
+impl Record {
+    /// The record of a move that was planned. `epoch` is the highest that a gate of the stores has.
+    #[must_use]
+    pub fn planned(plan: Plan, epoch: u64, now: Timestamp) -> Self {
+        Self {
+            revision: 1,
+            plan,
+            phase: Phase::Planned,
+            active: Colour::Blue,
+            reads_on_green: 0,
+            epoch,
+            follower_epoch: 0,
+            stream: None,
+            releasing: None,
+            copied: Copied::default(),
+            samples: Vec::new(),
+            history: vec![Event { at: now, what: "planned".into() }],
+        }
+    }
+
+    /// What is to be done next.
+    #[must_use]
+    pub fn next(&self, now: Timestamp) -> Step {
+        match &self.phase {
+            Phase::Planned | Phase::Cancelled | Phase::Finalized => Step::Rest,
+            Phase::Preparing => Step::Prepare,
+            Phase::Copying => Step::Copy,
+            Phase::Following if self.releasing.is_some() => Step::Release,
+            Phase::Following => Step::Follow,
+            Phase::Switching { deadline, .. } if now > *deadline => Step::GiveUp,
+            Phase::Switching { .. } => Step::Drain,
+            Phase::Opening { .. } => Step::Open,
+            Phase::Undoing { .. } => Step::Reopen,
+            Phase::Cancelling | Phase::Finalizing => Step::End,
+        }
+    }
+
+    /// Takes the move over: the store that follows is to be closed to whoever moved before.
+    #[must_use]
+    pub fn taken_over(&self) -> Self {
+        let mut next = self.changed();
+        next.follower_epoch = next.new_epoch();
+        next
+    }
+
+    /// Begins the move. `size` is about how much there is to copy.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when it has begun.
+    pub fn started(&self, size: u64, now: Timestamp) -> Result<Self> {
+        if self.phase != Phase::Planned {
+            return Err(self.refused("start", "`status` shows what is going on"));
+        }
+        let mut next = self.at(Phase::Preparing, now, "started");
+        next.stream = Some(next.stream_name(Colour::Green));
+        next.copied.of = size;
+        Ok(next)
+    }
+
+    /// The streams stand and the store that follows is closed: the copy begins.
+    #[must_use]
+    pub fn prepared(&self, now: Timestamp) -> Self {
+        let mut next = self.at(Phase::Copying, now, "copy began");
+        next.copied.began_at = Some(now);
+        next
+    }
+
+    /// A page of `items` items was copied, and another one comes after `after`.
+    #[must_use]
+    pub fn copied(&self, items: u64, after: Option<ScanPosition>, lag: u64, now: Timestamp) -> Self {
+        let is_last = after.is_none();
+        let mut next = if is_last { self.at(Phase::Following, now, "copy ended") } else { self.changed() };
+        next.copied.items += items;
+        next.copied.after = after;
+        next.copied.ended_at = is_last.then_some(now);
+        next.samples.push(Sample { at: now, items: next.copied.items, lag });
+        if next.samples.len() > SAMPLES {
+            // Every second one tells as much.
+            let mut is_kept = false;
+            next.samples.retain(|_| {
+                is_kept = !is_kept;
+                is_kept
+            });
+        }
+        next
+    }
+
+    /// The stream that was not needed any more has ended.
+    #[must_use]
+    pub fn released(&self) -> Self {
+        Self { releasing: None, ..self.changed() }
+    }
+
+    /// Lets this percentage of reads go to green.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] unless green follows, or for more than 100.
+    pub fn reads_moved(&self, percent: u8, now: Timestamp) -> Result<Self> {
+        if self.phase != Phase::Following || self.active != Colour::Blue {
+            return Err(self.refused("switch reads", "wait until green follows blue"));
+        }
+        if percent > 100 {
+            return Err(Error::refused(format!("{percent} % is more than all"), "give 0 to 100"));
+        }
+        let mut next = self.at(Phase::Following, now, &format!("{percent} % of reads on green"));
+        next.reads_on_green = percent;
+        Ok(next)
+    }
+
+    /// Begins to switch the writes to the other store. `lag` is how many changes are left.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the copy is not done, a switch is under way, or too much is left.
+    pub fn switched(&self, lag: u64, now: Timestamp) -> Result<Self> {
+        if self.phase != Phase::Following {
+            return Err(self.refused("switch", "wait until the copy is done and no switch is under way"));
+        }
+        if self.releasing.is_some() {
+            return Err(self.refused("switch", "wait until the former switch is cleared up"));
+        }
+        if lag > self.plan.lag_gate {
+            let reason = format!("{lag} changes are left, and a switch begins with at most {}", self.plan.lag_gate);
+            return Err(Error::refused(reason, "wait until it has caught up, or plan with a larger lag_gate"));
+        }
+        let what = format!("switch to {} began", self.follower());
+        let mut next = self.at(Phase::Following, now, &what);
+        let deadline = now + TimeDelta::from_std(self.plan.switch_deadline()).unwrap_or(TimeDelta::MAX);
+        next.phase = Phase::Switching { epoch: next.new_epoch(), began_at: now, deadline };
+        Ok(next)
+    }
+
+    /// The store in use is closed and nothing is left: the other one may be opened. Nothing when no switch is under way.
+    #[must_use]
+    pub fn drained(&self, now: Timestamp) -> Option<Self> {
+        let Phase::Switching { epoch: closed_at, began_at, .. } = self.phase else { return None };
+        let mut next = self.at(Phase::Following, now, "all writes are on both sides");
+        let epoch = next.new_epoch();
+        let stream = next.stream_name(self.active);
+        next.phase = Phase::Opening { epoch, stream, closed_at, began_at };
+        Some(next)
+    }
+
+    /// The switch took too long. Nothing when none is under way.
+    #[must_use]
+    pub fn given_up(&self, now: Timestamp) -> Option<Self> {
+        let Phase::Switching { .. } = self.phase else { return None };
+        let mut next = self.at(Phase::Following, now, "switch took too long");
+        next.phase = Phase::Undoing { epoch: next.new_epoch() };
+        Some(next)
+    }
+
+    /// The store in use is open again. Nothing when no switch is being undone.
+    #[must_use]
+    pub fn undone(&self, now: Timestamp) -> Option<Self> {
+        let Phase::Undoing { .. } = self.phase else { return None };
+        Some(self.at(Phase::Following, now, &format!("switch undone: {} is in use", self.active)))
+    }
+
+    /// The other store is open: it is the one in use, and the former one follows it. Nothing when none is being opened.
+    #[must_use]
+    pub fn opened(&self, now: Timestamp) -> Option<Self> {
+        let Phase::Opening { stream, closed_at, began_at, .. } = &self.phase else { return None };
+        let waited = (now - *began_at).num_milliseconds();
+        let what = format!("switched: {} is in use, writes waited at most {waited} ms", self.follower());
+        let mut next = self.at(Phase::Following, now, &what);
+        next.active = self.follower();
+        next.follower_epoch = *closed_at;
+        next.releasing = self.stream.clone().map(|former| (self.active, former));
+        next.stream = Some(stream.clone());
+        next.reads_on_green = if next.active == Colour::Green { 100 } else { 0 };
+        Some(next)
+    }
+
+    /// Gives the move up.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when green is in use, or about to be.
+    pub fn cancelled(&self, now: Timestamp) -> Result<Self> {
+        match (&self.phase, self.active) {
+            (Phase::Planned | Phase::Preparing | Phase::Copying | Phase::Following, Colour::Blue) => {
+                let mut next = self.at(Phase::Cancelling, now, "cancelled");
+                next.reads_on_green = 0;
+                Ok(next)
+            }
+            (Phase::Following, Colour::Green) => Err(self.refused("cancel", "green is in use: `rollback` first")),
+            _ => Err(self.refused("cancel", "wait until it is over: `status` shows it")),
+        }
+    }
+
+    /// Ends the move: blue follows no more.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] unless green is in use.
+    pub fn finalized(&self, now: Timestamp) -> Result<Self> {
+        if self.phase != Phase::Following || self.active != Colour::Green {
+            return Err(self.refused("finalize", "switch the writes to green first"));
+        }
+        Ok(self.at(Phase::Finalizing, now, "finalized"))
+    }
+
+    /// No stream is left.
+    #[must_use]
+    pub fn ended(&self, now: Timestamp) -> Self {
+        let (phase, what) = match self.phase {
+            Phase::Finalizing => (Phase::Finalized, "ended: blue stays closed, as it is"),
+            _ => (Phase::Cancelled, "ended: blue is in use as before"),
+        };
+        let mut next = self.at(phase, now, what);
+        (next.stream, next.releasing) = (None, None);
+        next
+    }
+
+    /// The next revision, with nothing changed yet.
+    fn changed(&self) -> Self {
+        Self { revision: self.revision + 1, ..self.clone() }
+    }
+
+    fn at(&self, phase: Phase, now: Timestamp, what: &str) -> Self {
+        let mut next = Self { phase, ..self.changed() };
+        next.history.push(Event { at: now, what: what.to_owned() });
+        if next.history.len() > EVENTS {
+            next.history.remove(0);
+        }
+        next
+    }
+
+    fn new_epoch(&mut self) -> u64 {
+        self.epoch += 1;
+        self.epoch
+    }
+
+    /// A name that no stream had before, so that what comes late ends no stream of now.
+    fn stream_name(&self, follower: Colour) -> String {
+        format!("{}-to-{follower}-{}", self.plan.name, self.revision)
+    }
+
+    fn refused(&self, what: &str, advice: &str) -> Error {
+        Error::refused(format!("cannot {what}: the move is {}, {} in use", self.phase, self.active), advice)
+    }
+}

@@ -1,0 +1,8 @@
+//! Moves of stores in memory under traffic, killed anywhere; and records on real files and servers.
+
+mod moves;
+mod oracle;
+mod random;
+mod records;
+mod watched;
+mod world;

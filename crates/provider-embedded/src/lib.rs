@@ -12,6 +12,8 @@
 //! - **Words are scored by an inverted index of ours, not by SQLite's FTS5.** The `bm25()` of FTS5 takes its statistics
 //!   over the whole table: one tenant's texts would shift, and so betray themselves in, another tenant's ranking. It
 //!   also costs milliseconds where this costs microseconds.
+//! - **The file can be moved from and to** while it is in use ([`Replica`](memory_core::Replica)): triggers note which items
+//!   change, in the transaction that changes them and only while a move has them noted; the writer keeps the gate.
 //! - **One process owns the file**, by a lock on `<file>.lock` that dies with the process.
 //!
 //! ```
@@ -38,6 +40,7 @@ mod lock;
 mod partition;
 mod provider;
 mod rejections;
+mod replica;
 mod rows;
 mod schema;
 mod search;

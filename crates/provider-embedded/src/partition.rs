@@ -13,8 +13,13 @@ use crate::rows::StoredMemory;
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
     Insert(StoredMemory),
-    Update { memory: Arc<Memory>, vector: VectorChange },
+    Update {
+        memory: Arc<Memory>,
+        vector: VectorChange,
+    },
     Forget(MemoryId),
+    /// What a move wrote: it is new or changed, and new ones may come before others in the order of first writing.
+    Put(StoredMemory),
 }
 
 /// What an update did to the vector.
@@ -83,6 +88,7 @@ impl Partition {
             Change::Insert(stored) => self.insert(stored),
             Change::Update { memory, vector } => self.update(memory, vector),
             Change::Forget(id) => self.forget(id),
+            Change::Put(stored) => self.put(stored),
         }
         self.measure_in = self.measure_in.saturating_sub(1);
         if self.measure_in == 0 {
@@ -143,6 +149,20 @@ impl Partition {
         self.text_bytes += memory.text.len() + 512;
         self.rows.push(Row { position, memory: Some(memory), scope, space: None });
         self.set_vector(row, embedding.as_ref());
+    }
+
+    fn put(&mut self, stored: StoredMemory) {
+        let known = self.by_id.get(&stored.memory.id).map(|&row| &self.rows[row as usize]);
+        let is_same =
+            |row: &Row| row.position == stored.position && self.scopes[row.scope as usize].scope == stored.memory.scope;
+        if known.is_some_and(is_same) {
+            self.update(stored.memory, VectorChange::Set(stored.embedding));
+        } else if known.is_none() && self.rows.last().is_none_or(|last| last.position < stored.position) {
+            self.insert(stored);
+        } else {
+            // Rows are in the order of first writing.
+            self.wear_out();
+        }
     }
 
     fn update(&mut self, memory: Arc<Memory>, vector: VectorChange) {

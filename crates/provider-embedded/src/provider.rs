@@ -58,7 +58,7 @@ impl EmbeddedProvider {
             })?;
         }
         let lock = ProcessLock::acquire(path)?;
-        let Opened { writer: connection, readers, instance, sequence, next_position, cache_entries } =
+        let Opened { writer: connection, readers, instance, sequence, next_position, cache_entries, gate, is_captured } =
             schema::open(&config).await?;
         let instance: Arc<str> = instance.into();
         let (visible_sender, visible) = watch::channel(sequence);
@@ -69,6 +69,8 @@ impl EmbeddedProvider {
             sequence,
             next_position,
             cache_entries,
+            gate,
+            is_captured,
             spaces: std::collections::HashMap::new(),
         };
         let (sender, queue) = mpsc::channel(QUEUE);

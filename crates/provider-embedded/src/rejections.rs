@@ -45,7 +45,7 @@ impl Rejections for EmbeddedProvider {
     }
 }
 
-fn read_rejection(row: &SqliteRow, tenant: &str) -> ReadResult<Rejection> {
+pub(crate) fn read_rejection(row: &SqliteRow, tenant: &str) -> ReadResult<Rejection> {
     let mut scope = Scope::tenant(tenant)?;
     if let Some(user) = get::<Option<String>>(row, 1)? {
         scope = scope.with_user(user)?;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use memory_core::{
-    BoxError, CacheEntry, CacheEntryId, Embedding, EmbeddingSpace, Memory, MemoryId, Metadata, Origin, Scope,
-    Timestamp, Writer,
+    BoxError, CacheEntry, CacheEntryId, Embedding, EmbeddingSpace, Gate, Memory, MemoryId, Metadata, Origin, Scope,
+    Timestamp, Writer, Writers,
 };
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Decode, Row, Sqlite, Type};
@@ -83,6 +83,24 @@ pub(crate) fn read_entry(id: CacheEntryId, row: &SqliteRow) -> ReadResult<CacheE
         expires_at: time(get(row, 6)?)?,
         sliding_ttl: get::<Option<i64>>(row, 7)?.map(|micros| Duration::from_micros(micros.unsigned_abs())),
     })
+}
+
+/// Who may write, from two columns of a row: the epoch and the writers.
+pub(crate) fn read_gate(row: &SqliteRow, column: usize) -> ReadResult<Gate> {
+    let writers = match get(row, column + 1)? {
+        "clients" => Writers::Clients,
+        "mover" => Writers::Mover,
+        other => return Err(format!("{other} is not who may write").into()),
+    };
+    Ok(Gate { epoch: get::<i64>(row, column)?.cast_unsigned(), writers })
+}
+
+/// As [`read_gate`] reads them.
+pub(crate) fn writers_name(writers: Writers) -> &'static str {
+    match writers {
+        Writers::Clients => "clients",
+        Writers::Mover => "mover",
+    }
 }
 
 /// A column of a row, by its place.

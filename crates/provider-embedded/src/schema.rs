@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use memory_core::{Error, Result};
+use memory_core::{Error, Gate, Result};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -14,7 +14,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use uuid::Uuid;
 
 use crate::config::EmbeddedConfig;
-use crate::error::{backend, is_damage, unusable};
+use crate::error::{backend, damaged, is_damage, unusable};
+use crate::rows::read_gate;
 use crate::sql;
 
 static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
@@ -22,7 +23,7 @@ static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 /// "OMEM"; the first migration writes it.
 const APPLICATION_ID: u32 = 0x4F4D_454D;
 /// The number of the newest migration, which the migrations keep in `user_version`.
-const SCHEMA_VERSION: u32 = 7;
+const SCHEMA_VERSION: u32 = 8;
 /// Files up to this size are checked whole when they are opened, which takes some tens of milliseconds. Damage in larger
 /// ones shows when it is read.
 const CHECKED_WHOLE_BYTES: u64 = 32 << 20;
@@ -38,6 +39,9 @@ pub(crate) struct Opened {
     pub sequence: u64,
     pub next_position: u64,
     pub cache_entries: u64,
+    pub gate: Gate,
+    /// Whether a move has the changes noted.
+    pub is_captured: bool,
 }
 
 /// Opens the file at `config.path`, and makes it if it is not there. The caller holds its lock.
@@ -71,6 +75,8 @@ pub(crate) async fn open(config: &EmbeddedConfig) -> Result<Opened> {
         sequence: row.try_get::<i64, _>(1).map_err(read)?.cast_unsigned(),
         next_position: row.try_get::<i64, _>(2).map_err(read)?.cast_unsigned(),
         cache_entries: row.try_get::<i64, _>(3).map_err(read)?.cast_unsigned(),
+        gate: read_gate(&row, 4).map_err(|error| damaged("open", error))?,
+        is_captured: row.try_get(6).map_err(read)?,
     })
 }
 

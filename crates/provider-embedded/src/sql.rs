@@ -10,8 +10,11 @@ macro_rules! memory_columns {
     };
 }
 
-pub(crate) const READ_STORE: &str =
-    "SELECT instance, sequence, next_position, (SELECT COUNT(*) FROM cache_entry) FROM store";
+// Behind the macro, which it uses too.
+pub(crate) mod replica;
+
+pub(crate) const READ_STORE: &str = "SELECT instance, sequence, next_position, (SELECT COUNT(*) FROM cache_entry), epoch, writers, \
+        EXISTS (SELECT 1 FROM stream) FROM store";
 pub(crate) const CREATE_STORE: &str = "INSERT INTO store (one, instance, sequence, next_position) VALUES (1, ?, 0, 1)";
 pub(crate) const ADVANCE_STORE: &str = "UPDATE store SET sequence = ?, next_position = ?";
 pub(crate) const READ_SEQUENCE: &str = "SELECT sequence FROM store";

@@ -207,7 +207,10 @@ impl Tenants {
             .into_iter()
             .filter(|(sequence, _)| *sequence > loaded_at)
             .for_each(|(_, change)| partition.apply(change));
-        state.partitions.insert(user, partition);
+        // Else whoever needs it reads it again.
+        if !partition.is_worn() {
+            state.partitions.insert(user, partition);
+        }
         self.grown_by.fetch_add(CHANGES_PER_EVICTION, Ordering::Relaxed);
         Ok(())
     }

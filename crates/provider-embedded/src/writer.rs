@@ -6,7 +6,9 @@
 
 mod answers;
 mod follow;
+mod items;
 mod memories;
+mod moves;
 mod rejections;
 mod sessions;
 
@@ -15,9 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use memory_core::{
-    AppendReceipt, AppendRequest, CacheEntryId, Embedding, EmbeddingSpace, Error, ForgetReceipt, ForgetRequest,
+    AppendReceipt, AppendRequest, CacheEntryId, Embedding, EmbeddingSpace, Error, ForgetReceipt, ForgetRequest, Gate,
     InsertBatch, InsertReceipt, InvalidateRequest, Memory, MemoryId, MemoryPatch, NewCacheEntry, Rejection, Result,
-    Scope, Timestamp, Unembedded, UpdateReceipt, ValueKey, WriteToken,
+    Scope, Timestamp, Unembedded, UpdateReceipt, ValueKey, WriteToken, Writers,
 };
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
@@ -34,6 +36,7 @@ use crate::sql;
 use crate::tenants::{PartitionChange, Tenants};
 
 pub(crate) use self::follow::Follow;
+pub(crate) use self::moves::Move;
 
 /// How far what makes room may go over the configured size, beside an eighth of it.
 const RESERVE_BYTES: u64 = 1 << 20;
@@ -65,7 +68,8 @@ pub(crate) enum Task {
     Reject(Vec<Rejection>),
     /// Take a rejection of a tenant back.
     Lift(Scope, ValueKey),
-    /// Take expired memories and ended sessions out of the file.
+    Move(Move),
+    /// Take expired memories, old idempotency keys and ended sessions out of the file.
     RemoveExpired,
     /// Write what is queued, put the log into the file, and end.
     Close,
@@ -119,7 +123,8 @@ impl Task {
             | Self::ClearSession(_)
             | Self::ForgetSessions(_)
             | Self::Reject(_)
-            | Self::Lift(..) => false,
+            | Self::Lift(..)
+            | Self::Move(_) => false,
             Self::Prolong(_) | Self::RemoveExpired | Self::Close => false,
         }
     }
@@ -140,6 +145,7 @@ pub(crate) enum Answer {
     Cleared(u64),
     Rejected(u64),
     Lifted(bool),
+    Moved,
     RemovedExpired(u64),
     Closed,
 }
@@ -180,6 +186,9 @@ pub(crate) struct Progress {
     pub sequence: u64,
     pub next_position: u64,
     pub cache_entries: u64,
+    pub gate: Gate,
+    /// Whether a move has the changes noted.
+    pub is_captured: bool,
     pub spaces: HashMap<Arc<EmbeddingSpace>, i64>,
 }
 
@@ -322,7 +331,13 @@ impl Writer {
             let now = whole_micros(config.clock.now());
             let mut transaction =
                 Transaction { connection, config, progress, removals, now, changes: Changes::default() };
-            let done = transaction.savepoint(task).await?;
+            if transaction.progress.is_captured {
+                transaction.set_clock().await?;
+            }
+            let done = match task.check_gate(transaction.progress.gate) {
+                Ok(()) => transaction.savepoint(task).await?,
+                Err(fenced) => Err(fenced),
+            };
             if done.is_ok() && !task.only_counts() {
                 changes.extend(transaction.changes);
                 if let Some(scope) = task.removes_answers_of() {
@@ -354,13 +369,9 @@ impl Writer {
         self.visible.send_replace(self.progress.sequence);
     }
 
-    /// Removes expired answers, expired memories, ended sessions and idempotency keys that no longer hold.
+    /// Removes expired answers, expired memories, ended sessions, and idempotency keys that no longer hold.
     async fn sweep(&mut self) {
         let now = self.config.clock.now();
-        let oldest_key = micros(now).saturating_sub(i64::try_from(KEY_LIFETIME.as_micros()).unwrap_or(i64::MAX));
-        if let Err(error) = sqlx::query(sql::PRUNE_KEYS).bind(oldest_key).execute(&mut self.connection).await {
-            tracing::warn!(%error, "old idempotency keys were not removed");
-        }
         match sqlx::query(sql::DELETE_EXPIRED_ENTRIES).bind(micros(now)).fetch_all(&mut self.connection).await {
             Ok(removed) => {
                 self.progress.cache_entries = self.progress.cache_entries.saturating_sub(removed.len() as u64);
@@ -462,7 +473,13 @@ impl Transaction<'_> {
             Task::ForgetSessions(scope) => self.forget_sessions(scope).await.map(Answer::Cleared),
             Task::Reject(rejections) => self.reject(rejections).await.map(Answer::Rejected),
             Task::Lift(tenant, key) => self.lift(tenant, key).await.map(Answer::Lifted),
+            Task::Move(step) => self.take_step(step).await.map(|()| Answer::Moved),
+            // A store that is moved to is as the other one is: what expires there goes from here.
+            Task::RemoveExpired if self.progress.gate.writers == Writers::Mover => {
+                self.remove_ended_sessions().await.map(Answer::RemovedExpired)
+            }
             Task::RemoveExpired => {
+                self.remove_old_keys().await?;
                 let removed = self.remove_expired().await? + self.remove_ended_sessions().await?;
                 Ok(Answer::RemovedExpired(removed))
             }

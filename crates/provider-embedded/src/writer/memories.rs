@@ -273,6 +273,12 @@ impl Transaction<'_> {
         })
     }
 
+    /// Takes idempotency keys out of the file that no longer hold.
+    pub(super) async fn remove_old_keys(&mut self) -> Result<()> {
+        let oldest = micros(self.now).saturating_sub(KEY_LIFETIME.as_micros() as i64);
+        self.execute("remove expired", sqlx::query(sql::PRUNE_KEYS).bind(oldest)).await
+    }
+
     /// Takes expired memories out of the file, a bounded number at a time, and gives how many it took.
     pub(super) async fn remove_expired(&mut self) -> Result<u64> {
         let read = |error| backend("remove expired", error);

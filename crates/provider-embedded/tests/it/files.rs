@@ -76,7 +76,7 @@ async fn a_newer_schema_is_refused() {
     written(&home).await;
     other_program(&home.path(), "PRAGMA user_version = 99").await;
     let reason = refusal(&home).await;
-    assert!(reason.contains("was written by a newer version (schema 99, this one knows 7)"), "{reason}");
+    assert!(reason.contains("was written by a newer version (schema 99, this one knows 8)"), "{reason}");
 }
 
 #[tokio::test]
@@ -90,11 +90,28 @@ async fn a_file_of_the_first_schema_is_brought_up_to_date() {
         ALTER TABLE cache_entry DROP COLUMN sliding_ttl;
         DROP TRIGGER memory_updated;
         DROP TRIGGER memory_removed;
+        DROP TRIGGER memory_written_for_streams;
+        DROP TRIGGER memory_changed_for_streams;
+        DROP TRIGGER memory_removed_for_streams;
+        DROP TRIGGER tombstone_written_for_streams;
+        DROP TRIGGER tombstone_changed_for_streams;
+        DROP TRIGGER text_forgotten_for_streams;
+        DROP TRIGGER text_removed_for_streams;
+        DROP TRIGGER key_written_for_streams;
+        DROP TRIGGER key_removed_for_streams;
+        DROP TRIGGER rejection_written_for_streams;
+        DROP TRIGGER rejection_changed_for_streams;
+        DROP TRIGGER rejection_lifted_for_streams;
         DROP TABLE follower;
         DROP TABLE change;
         DROP INDEX memory_without_vector;
         DROP TABLE rejection;
+        DROP TABLE stream;
+        DROP TABLE item_change;
         ALTER TABLE memory DROP COLUMN changed;
+        ALTER TABLE store DROP COLUMN epoch;
+        ALTER TABLE store DROP COLUMN writers;
+        ALTER TABLE store DROP COLUMN clock;
         DELETE FROM _sqlx_migrations WHERE version > 1;
         PRAGMA user_version = 1";
     other_program(&home.path(), back_to_the_first).await;

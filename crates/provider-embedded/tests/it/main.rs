@@ -5,6 +5,7 @@ mod durability;
 mod expiry;
 mod files;
 mod load;
+mod moves;
 mod oracle;
 mod room;
 mod support;

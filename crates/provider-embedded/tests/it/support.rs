@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use memory_core::{Arm, Candidates, Memory, MemoryId, MemoryStore, Scope, SearchRequest};
 use memory_testkit::{TestClock, make};
@@ -29,6 +30,12 @@ impl Home {
 
     pub async fn open(&self) -> EmbeddedProvider {
         EmbeddedProvider::open(self.config()).await.expect("the store opens")
+    }
+
+    /// The same, where what has expired leaves the file at once.
+    pub async fn open_swept(&self) -> EmbeddedProvider {
+        let config = EmbeddedConfig { sweep_every: Duration::from_millis(20), ..self.config() };
+        EmbeddedProvider::open(config).await.expect("the store opens")
     }
 }
 

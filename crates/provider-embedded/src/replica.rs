@@ -31,16 +31,17 @@ impl Replica for EmbeddedProvider {
 
     async fn scan(&self, after: Option<&ScanPosition>, limit: usize) -> Result<ScanPage> {
         let mut snapshot = self.inner.readers.begin().await.map_err(|error| backend("scan", error))?;
-        scan::scan(&mut snapshot, after, limit).await
+        scan::scan(&mut snapshot, after, limit, self.now()).await
     }
 
     async fn read(&self, keys: &[ItemKey]) -> Result<Vec<Item>> {
         let read = |error| backend("read item", error);
         let mut snapshot = self.inner.readers.begin().await.map_err(read)?;
         let spaces = read_spaces(&mut snapshot).await.map_err(read)?;
+        let now = self.now();
         let mut items = Vec::with_capacity(keys.len());
         for key in keys {
-            items.push(read_item(&mut snapshot, key, &spaces).await?);
+            items.push(read_item(&mut snapshot, key, now, &spaces).await?);
         }
         Ok(items)
     }

@@ -43,6 +43,11 @@ const RESERVE_BYTES: u64 = 1 << 20;
 /// How long an idempotency key holds.
 const KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
+/// Up to when keys no longer hold, in microseconds since 1970.
+pub(crate) fn oldest_key(now: Timestamp) -> i64 {
+    micros(now).saturating_sub(KEY_LIFETIME.as_micros() as i64)
+}
+
 /// Something to write.
 #[derive(Debug)]
 pub(crate) enum Task {

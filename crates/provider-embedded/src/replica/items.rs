@@ -2,25 +2,34 @@
 
 use memory_core::{
     AnsweredKey, ContentHash, FormerVersion, InsertReceipt, Item, ItemKey, Memory, MemoryId, Rejection, Result, Scope,
-    StoredVersion, ValueKey, WholeMemory,
+    StoredVersion, Timestamp, ValueKey, WholeMemory,
 };
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use uuid::Uuid;
 
 use crate::error::{backend, damaged};
 use crate::rejections::read_rejection;
-use crate::rows::{ReadResult, Spaces, embedding, get, read_memory, scope, time};
+use crate::rows::{ReadResult, Spaces, embedding, get, micros, read_memory, scope, time};
 use crate::sql::{self, replica};
+use crate::writer::oldest_key;
 
-/// What has become of an item.
-pub(crate) async fn read_item(connection: &mut SqliteConnection, key: &ItemKey, spaces: &Spaces) -> Result<Item> {
+/// What has become of an item. What has expired is absent, also while it is still in the file.
+pub(super) async fn read_item(
+    connection: &mut SqliteConnection,
+    key: &ItemKey,
+    now: Timestamp,
+    spaces: &Spaces,
+) -> Result<Item> {
     let found = match key {
         ItemKey::Rejection { tenant, key } => find_rejection(connection, tenant, key).await?.map(Item::Rejection),
         ItemKey::ForgottenText { scope, hash } => is_forgotten_text(connection, scope, hash)
             .await?
             .then(|| Item::ForgottenText { scope: scope.clone(), hash: *hash }),
-        ItemKey::Memory { tenant, id } => find_memory_or_tombstone(connection, tenant, *id, spaces).await?,
-        ItemKey::IdempotencyKey { tenant, key } => find_key(connection, tenant, key).await?.map(Item::IdempotencyKey),
+        ItemKey::Memory { tenant, id } => find_memory_or_tombstone(connection, tenant, *id, now, spaces).await?,
+        ItemKey::IdempotencyKey { tenant, key } => {
+            let answered = find_key(connection, tenant, key).await?;
+            answered.filter(|answered| micros(answered.created_at) > oldest_key(now)).map(Item::IdempotencyKey)
+        }
     };
     Ok(found.unwrap_or_else(|| Item::Absent(key.clone())))
 }
@@ -55,11 +64,13 @@ async fn find_memory_or_tombstone(
     connection: &mut SqliteConnection,
     tenant: &str,
     id: MemoryId,
+    now: Timestamp,
     spaces: &Spaces,
 ) -> Result<Option<Item>> {
     if let Some(whole) = find_memory(connection, id, spaces).await? {
-        let is_theirs = whole.current.memory.scope.tenant_name() == tenant;
-        return Ok(is_theirs.then(|| Item::Memory(Box::new(whole))));
+        let memory = &whole.current.memory;
+        let is_there = memory.scope.tenant_name() == tenant && !memory.is_expired(now);
+        return Ok(is_there.then(|| Item::Memory(Box::new(whole))));
     }
     Ok(find_tombstone(connection, id).await?.filter(|item| match item {
         Item::Tombstone { scope, .. } => scope.tenant_name() == tenant,

@@ -2,15 +2,16 @@
 
 use std::collections::HashMap;
 
-use memory_core::{Error, FormerVersion, Item, Result, ScanPage, ScanPosition};
+use memory_core::{Error, FormerVersion, Item, Result, ScanPage, ScanPosition, Timestamp};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use uuid::Uuid;
 
 use super::items::{read_forgotten_text, read_former_version, read_key, read_tombstone, read_whole};
 use crate::error::{backend, damaged};
 use crate::rejections::read_rejection;
-use crate::rows::{ReadResult, Spaces, get, read_spaces};
+use crate::rows::{ReadResult, Spaces, get, micros, read_spaces};
 use crate::sql::replica;
+use crate::writer::oldest_key;
 
 /// The kinds of items, in the order of scanning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,13 +39,14 @@ pub(super) async fn scan(
     connection: &mut SqliteConnection,
     after: Option<&ScanPosition>,
     limit: usize,
+    now: Timestamp,
 ) -> Result<ScanPage> {
     let (first, mut place) = after.map_or(Ok((0, None)), parse)?;
     let spaces = read_spaces(connection).await.map_err(|error| backend("scan", error))?;
     let mut items = Vec::new();
     for (stage, name) in &STAGES[first..] {
         let room = limit.max(1) - items.len();
-        let mut page = read_stage(connection, *stage, place.as_deref(), room, &spaces).await?;
+        let mut page = read_stage(connection, *stage, place.as_deref(), room, now, &spaces).await?;
         if page.len() == room {
             let next = page.last().map(|(place, _)| ScanPosition(format!("{name}/{place}")));
             items.extend(page.drain(..).map(|(_, item)| item));
@@ -75,6 +77,7 @@ async fn read_stage(
     stage: Stage,
     after: Option<&str>,
     limit: usize,
+    now: Timestamp,
     spaces: &Spaces,
 ) -> Result<Vec<Placed>> {
     let number = || after.map_or(Ok(0), |after| after.parse::<i64>().map_err(|_| unknown(after)));
@@ -93,7 +96,12 @@ async fn read_stage(
             sqlx::query(replica::KEYS_AFTER).bind(tenant).bind(key)
         }
     };
-    let rows = query.bind(count).fetch_all(&mut *connection).await.map_err(|error| backend("scan", error))?;
+    let query = match stage {
+        Stage::Memories => query.bind(count).bind(micros(now)),
+        Stage::Keys => query.bind(count).bind(oldest_key(now)),
+        Stage::Rejections | Stage::Texts | Stage::Tombstones => query.bind(count),
+    };
+    let rows = query.fetch_all(&mut *connection).await.map_err(|error| backend("scan", error))?;
     let mut histories = match stage {
         Stage::Memories => read_histories(connection, &rows, spaces).await?,
         _ => HashMap::new(),

@@ -69,8 +69,11 @@ pub(crate) const PUT_TOMBSTONE: &str = "\
         session = excluded.session, forgotten_at = excluded.forgotten_at";
 
 /// As [`super::SELECT_MEMORIES`].
-pub(crate) const MEMORIES_AFTER: &str =
-    concat!("SELECT ", memory_columns!(), " FROM memory WHERE position > ?1 ORDER BY position LIMIT ?2");
+pub(crate) const MEMORIES_AFTER: &str = concat!(
+    "SELECT ",
+    memory_columns!(),
+    " FROM memory WHERE position > ?1 AND (expires_at IS NULL OR expires_at > ?3) ORDER BY position LIMIT ?2"
+);
 /// The former versions of the memories of a range of positions, each memory's oldest first.
 pub(crate) const HISTORIES_BETWEEN: &str = "\
     SELECT h.id, h.body, h.space, h.vector FROM memory m JOIN memory_history h ON h.id = m.id \
@@ -100,6 +103,6 @@ macro_rules! select_keys {
     };
 }
 pub(crate) const KEYS_AFTER: &str =
-    concat!(select_keys!(), " WHERE (tenant, key) > (?1, ?2) ORDER BY tenant, key LIMIT ?3");
+    concat!(select_keys!(), " WHERE (tenant, key) > (?1, ?2) AND created_at > ?4 ORDER BY tenant, key LIMIT ?3");
 pub(crate) const KEY_OF: &str = concat!(select_keys!(), " WHERE tenant = ? AND key = ?");
 pub(crate) const DELETE_KEY: &str = "DELETE FROM idempotency WHERE tenant = ? AND key = ?";

@@ -11,7 +11,7 @@ use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use uuid::Uuid;
 
-use super::{KEY_LIFETIME, Transaction};
+use super::{Transaction, oldest_key};
 use crate::error::{backend, damaged};
 use crate::partition::{Change, VectorChange};
 use crate::rows::{StoredMemory, get, micros, pack_ids, read_memory, vector_bytes, whole_micros, writer_name};
@@ -44,9 +44,8 @@ impl Transaction<'_> {
     /// The receipt of an earlier insert under the same idempotency key.
     async fn replay(&mut self, tenant: &str, batch: &InsertBatch) -> Result<Option<InsertReceipt>> {
         let Some(key) = &batch.idempotency else { return Ok(None) };
-        let since = micros(self.now).saturating_sub(KEY_LIFETIME.as_micros() as i64);
         let read = |error| backend("insert", error);
-        let query = sqlx::query(sql::IDEMPOTENT).bind(tenant).bind(&key.key).bind(since);
+        let query = sqlx::query(sql::IDEMPOTENT).bind(tenant).bind(&key.key).bind(oldest_key(self.now));
         let Some(row) = query.fetch_optional(&mut *self.connection).await.map_err(read)? else { return Ok(None) };
         if get::<&[u8]>(&row, 0).map_err(read)? != key.body_hash {
             return Err(Error::IdempotencyConflict { key: key.key.clone() });
@@ -275,8 +274,7 @@ impl Transaction<'_> {
 
     /// Takes idempotency keys out of the file that no longer hold.
     pub(super) async fn remove_old_keys(&mut self) -> Result<()> {
-        let oldest = micros(self.now).saturating_sub(KEY_LIFETIME.as_micros() as i64);
-        self.execute("remove expired", sqlx::query(sql::PRUNE_KEYS).bind(oldest)).await
+        self.execute("remove expired", sqlx::query(sql::PRUNE_KEYS).bind(oldest_key(self.now))).await
     }
 
     /// Takes expired memories out of the file, a bounded number at a time, and gives how many it took.

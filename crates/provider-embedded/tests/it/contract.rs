@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use memory_core::{MemoryId, MemoryStore, Scope, SemanticCache, WorkingMemory};
 use memory_testkit::manager::ManagerFixture;
-use memory_testkit::{CacheFixture, StoreFixture, TestClock, WorkingFixture, make};
+use memory_testkit::{CacheFixture, ReplicaFixture, StoreFixture, TestClock, WorkingFixture, make, replica};
 use provider_embedded::EmbeddedProvider;
 use tokio::sync::OnceCell;
 
@@ -121,4 +121,28 @@ mod consolidation {
 
 mod sessions {
     memory_testkit::sessions_suite!(super::Fixture::new());
+}
+
+#[async_trait]
+impl ReplicaFixture for Fixture {
+    fn clock(&self) -> TestClock {
+        self.home.clock.clone()
+    }
+
+    async fn open(&self) -> replica::Home {
+        replica::Home::of(self.home.open_swept().await)
+    }
+
+    async fn close(&self, home: replica::Home) {
+        let replica::Home { store, replica } = home;
+        drop(replica);
+        StoreFixture::close(self, store).await;
+    }
+
+    /// It sweeps all the time.
+    async fn sweep(&self, _: &replica::Home) {}
+}
+
+mod replica_of {
+    memory_testkit::replica_suite!(super::Fixture::new());
 }

@@ -13,7 +13,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Degradation, EmbeddedMemory, Embedding, Error, Filter, Memory, MemoryId, Metadata, Result, Scope, Timestamp,
+    Degradation, EmbeddedMemory, Embedding, Error, Filter, Memory, MemoryId, Metadata, Replica, Result, Scope,
+    Timestamp,
 };
 
 pub use backlog::{Unembedded, VectorBacklog};
@@ -103,6 +104,11 @@ pub trait MemoryStore: fmt::Debug + Send + Sync {
 
     /// The values that are not to be written again; `None` where none can be rejected.
     fn rejections(&self) -> Option<&dyn Rejections> {
+        None
+    }
+
+    /// The whole of the store, for whoever moves it; `None` where it cannot be moved.
+    fn replica(&self) -> Option<&dyn Replica> {
         None
     }
 

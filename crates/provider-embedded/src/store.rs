@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use memory_core::store::validate_batch;
 use memory_core::{
     Candidates, ChangeFeed, Cursor, Error, ForgetReceipt, ForgetRequest, InsertBatch, InsertReceipt, ListRequest,
-    Memory, MemoryId, MemoryPatch, MemoryStore, Page, Rejections, Result, Scope, SearchRequest, StoreMark, StoreStats,
-    UpdateReceipt, VectorBacklog,
+    Memory, MemoryId, MemoryPatch, MemoryStore, Page, Rejections, Replica, Result, Scope, SearchRequest, StoreMark,
+    StoreStats, UpdateReceipt, VectorBacklog,
 };
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::OwnedRwLockReadGuard;
@@ -150,6 +150,10 @@ impl MemoryStore for EmbeddedProvider {
     }
 
     fn rejections(&self) -> Option<&dyn Rejections> {
+        Some(self)
+    }
+
+    fn replica(&self) -> Option<&dyn Replica> {
         Some(self)
     }
 

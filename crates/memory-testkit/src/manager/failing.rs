@@ -167,6 +167,10 @@ impl MemoryStore for FailingStore {
         self.inner.rejections()
     }
 
+    fn replica(&self) -> Option<&dyn memory_core::Replica> {
+        self.inner.replica()
+    }
+
     async fn mark(&self) -> Result<Option<StoreMark>> {
         self.outage.check("mark")?;
         self.inner.mark().await

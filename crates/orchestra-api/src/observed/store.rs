@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use memory_core::{
     Candidates, Change, ChangeFeed, ChangeLag, ChangePosition, ForgetReceipt, ForgetRequest, InsertBatch,
-    InsertReceipt, ListRequest, Memory, MemoryId, MemoryPatch, MemoryStore, Page, Rejections, Result, Scope,
+    InsertReceipt, ListRequest, Memory, MemoryId, MemoryPatch, MemoryStore, Page, Rejections, Replica, Result, Scope,
     SearchRequest, StoreMark, StoreStats, Timestamp, Turn, UpdateReceipt, VectorBacklog,
 };
 use metrics::{Histogram, histogram};
@@ -115,6 +115,10 @@ impl MemoryStore for ObservedStore {
 
     fn rejections(&self) -> Option<&dyn Rejections> {
         self.inner.rejections()
+    }
+
+    fn replica(&self) -> Option<&dyn Replica> {
+        self.inner.replica()
     }
 
     async fn mark(&self) -> Result<Option<StoreMark>> {

@@ -4,6 +4,8 @@
 //! makes the other store's the same. So everything may be done twice, in any order of items, and after any interruption; the
 //! two stores are the same once nothing has changed that was not read.
 
+mod wire;
+
 use std::fmt;
 
 use async_trait::async_trait;
@@ -130,7 +132,8 @@ pub enum ItemKey {
 }
 
 /// An item as it is.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(into = "wire::WireItem", try_from = "wire::WireItem")]
 pub enum Item {
     /// There is nothing of this key: it expired, was lifted or had its time.
     Absent(ItemKey),
@@ -208,7 +211,7 @@ pub struct AnsweredKey {
 pub struct ScanPosition(pub String);
 
 /// Items in the order of scanning.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScanPage {
     /// The items.
     pub items: Vec<Item>,
@@ -217,7 +220,7 @@ pub struct ScanPage {
 }
 
 /// That an item changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ItemChange {
     /// Where it is in the order of changes.
     pub position: ChangePosition,

@@ -82,7 +82,7 @@ impl ChangeEvent {
 pub struct ChangePosition(pub String);
 
 /// How far behind a follower is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeLag {
     /// How many changes it has not passed.
     pub changes: u64,

@@ -5,8 +5,11 @@
 mod dataset;
 mod expected;
 mod figures;
+mod killed;
 mod mail;
+mod messages;
 mod receiver;
 mod sql;
 mod topics;
+mod watcher;
 mod watching;

@@ -1,5 +1,6 @@
 //! A webhook that keeps what it is sent, and can refuse.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -35,6 +36,15 @@ impl Receiver {
 
     pub fn taken(&self) -> Vec<(HeaderMap, String)> {
         self.kept.taken.lock().unwrap().clone()
+    }
+
+    /// How often each key came.
+    pub fn keys(&self) -> BTreeMap<String, usize> {
+        let mut keys = BTreeMap::new();
+        for (headers, _) in self.taken() {
+            *keys.entry(headers["idempotency-key"].to_str().unwrap().to_owned()).or_default() += 1;
+        }
+        keys
     }
 }
 

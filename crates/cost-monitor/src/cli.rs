@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use chrono::{Days, NaiveDate, Utc};
 use clap::{Args, Parser, Subcommand};
+use cost_monitor::auth::Access;
 use cost_monitor::billing::EXPORT;
 use cost_monitor::price::Price;
 use cost_monitor::report::{self, Report};
@@ -120,6 +121,8 @@ enum Command {
         #[arg(long)]
         until: Option<NaiveDate>,
     },
+    /// Check the credentials: whether Google gives an access token for them, which is not shown
+    Access,
     /// Act on the messages of a budget until it is stopped
     Watch(watch::WatchArgs),
     /// What is in force because of alerts
@@ -192,7 +195,7 @@ impl Cli {
             Command::Usage { place, files } => load_usage(&place, &files).await,
             Command::Prices { place, file } => load_prices(&place, &file).await,
             Command::Report { place, span, html, json, csv } => {
-                let report = read(&place, &span).await?;
+                let report = read(&place.connect().await?, &span).await?;
                 if let Some(file) = html {
                     std::fs::write(&file, report.html())
                         .with_context(|| format!("{}: cannot be written", file.display()))?;
@@ -206,7 +209,7 @@ impl Cli {
                 }
             }
             Command::Forecast { place, span, json } => {
-                let report = read(&place, &span).await?;
+                let report = read(&place.connect().await?, &span).await?;
                 if json {
                     return say(&serde_json::to_string_pretty(&report.monthly)?);
                 }
@@ -232,6 +235,10 @@ impl Cli {
                 let project = place.project.clone();
                 simulate(&place, &Simulation { project, first, days, lines_per_day: lines, tenants, seed }).await
             }
+            Command::Access => {
+                Access::google()?.token().await?;
+                say("Google gives an access token")
+            }
             Command::Watch(args) => watch::watch(args).await,
             Command::Brake(command) => watch::brake(command).await,
         }
@@ -246,9 +253,10 @@ fn say(text: &str) -> Result<()> {
     }
 }
 
-async fn read(place: &PlaceArgs, span: &Span) -> Result<Report> {
-    let report = Report::read(&place.connect().await?, span.days, &span.currency).await;
-    report.context("the views cannot be read; `cost-monitor views apply` makes them")
+const UNREADABLE: &str = "the views cannot be read; `cost-monitor views apply` makes them";
+
+async fn read(warehouse: &Warehouse, span: &Span) -> Result<Report> {
+    Report::read(warehouse, span.days, &span.currency).await.context(UNREADABLE)
 }
 
 async fn views(command: ViewsCommand) -> Result<()> {

@@ -163,12 +163,16 @@ impl Warehouse {
     /// # Errors
     /// When there are no credentials and no emulator.
     pub async fn connect(place: Place, emulator: Option<&str>) -> Result<Self> {
-        auth::choose_tls();
         let (base, access) = match emulator {
             Some(url) if url.contains("://") => (url.trim_end_matches('/').to_owned(), Access::Emulator),
             Some(host) => (format!("http://{host}"), Access::Emulator),
             None => (GOOGLE.to_owned(), Access::google()?),
         };
+        Self::with_access(place, base, access).await
+    }
+
+    pub(crate) async fn with_access(place: Place, base: String, access: Access) -> Result<Self> {
+        auth::choose_tls();
         let client = ClientBuilder::new()
             .with_v2_base_url(format!("{base}/bigquery/v2"))
             .build_from_authenticator(access.for_bigquery())
@@ -182,6 +186,12 @@ impl Warehouse {
     #[must_use]
     pub fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        self.access.clone()
     }
 
     /// Whether it is the emulator, which rewrites the text of views.

@@ -2,6 +2,8 @@
 //! sent. A message is acknowledged when it is on the disk here; everything else follows from what is here, however often
 //! the process dies in between.
 
+mod event;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
@@ -10,8 +12,15 @@ use chrono::{DateTime, Utc};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row as _, Sqlite, Transaction};
 
+pub use event::{Event, EventKind, UnstoredEvent};
+
 use crate::alert::{Alert, BudgetMessage, Malformed};
+use crate::money::Micros;
 use crate::policy::{self, Action, Policy, Taken};
+
+/// How old an alert may be whose notices are sent again when nobody knows whether they were. A notice is tried for less
+/// than two hours.
+const RETOLD: chrono::TimeDelta = chrono::TimeDelta::days(1);
 
 const SCHEMA: &str = include_str!("state/schema.sql");
 
@@ -119,7 +128,9 @@ impl State {
             match &message.parsed {
                 Err(reason) => bury(&mut transaction, message, &reason.to_string(), now).await?,
                 Ok(parsed) => {
-                    see_period(&mut transaction, parsed).await?;
+                    let amount = Some((parsed.budget, parsed.currency.as_str()));
+                    see_budget(&mut transaction, &parsed.budget_id, parsed.period, amount).await?;
+                    event::insert(&mut transaction, &Event::period(parsed), now, false).await?;
                     for alert in parsed.alerts() {
                         let actions = policy.actions(&alert);
                         if insert(&mut transaction, &alert, &actions, now, false).await? {
@@ -134,24 +145,41 @@ impl State {
         Ok(new)
     }
 
-    /// Takes in what another state, which is lost, has stored in BigQuery: nothing of it is done again.
+    /// Takes in what another state, which is lost, has stored in BigQuery: nothing of it is done again. Notices of the last
+    /// day that were not settled are sent.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub async fn restore(&self, alerts: &[Unstored]) -> Result<()> {
+    pub async fn restore(
+        &self,
+        alerts: &[Unstored],
+        events: &[Event],
+        channels: &[String],
+        now: DateTime<Utc>,
+    ) -> Result<()> {
+        let told: BTreeSet<&Event> = events.iter().filter(|event| event.kind == EventKind::Told).collect();
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         for Unstored { alert, actions, received_at } in alerts {
-            let message = BudgetMessage {
-                budget_id: alert.budget_id.clone(),
-                budget_name: alert.budget_name.clone(),
-                period: alert.period,
-                cost: alert.cost,
-                budget: alert.budget,
-                currency: alert.currency.clone(),
-                passed: Vec::new(),
-            };
-            see_period(&mut transaction, &message).await?;
+            see_budget(&mut transaction, &alert.budget_id, alert.period, None).await?;
             insert(&mut transaction, alert, actions, *received_at, true).await?;
+            let is_open = |channel: &&String| !told.contains(&Event::told(alert, channel));
+            let open: Vec<String> = channels.iter().filter(is_open).cloned().collect();
+            if now - received_at < RETOLD {
+                announce(&mut transaction, alert, actions, &open, now).await?;
+            }
+        }
+        for event in events {
+            event::insert(&mut transaction, event, now, true).await?;
+            match event.kind {
+                EventKind::Period => see_budget(&mut transaction, &event.budget_id, event.period, None).await?,
+                EventKind::Released => {
+                    let sql = "UPDATE action SET released_at = ? WHERE budget_id = ? AND period = ? AND action = ?";
+                    let update = sqlx::query(sql).bind(now.timestamp_micros()).bind(&event.budget_id);
+                    let update = update.bind(event.period.timestamp_micros()).bind(&event.name);
+                    update.execute(&mut *transaction).await?;
+                }
+                EventKind::Told => {}
+            }
         }
         Ok(transaction.commit().await?)
     }
@@ -161,7 +189,17 @@ impl State {
     /// # Errors
     /// When the file cannot be read.
     pub async fn is_empty(&self) -> Result<bool> {
-        Ok(sqlx::query("SELECT 1 FROM period LIMIT 1").fetch_optional(&self.pool).await?.is_none())
+        Ok(sqlx::query("SELECT 1 FROM budget LIMIT 1").fetch_optional(&self.pool).await?.is_none())
+    }
+
+    /// The budget in that currency, as its messages say; the largest, where there are several.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn budget(&self, currency: &str) -> Result<Option<Micros>> {
+        let sql = "SELECT max(amount_micros) AS amount FROM budget WHERE currency = ?";
+        let row = sqlx::query(sql).bind(currency).fetch_one(&self.pool).await?;
+        Ok(row.try_get::<Option<i64>, _>("amount")?.map(Micros))
     }
 
     /// What is in force now.
@@ -169,7 +207,7 @@ impl State {
     /// # Errors
     /// When the file cannot be read.
     pub async fn in_force(&self) -> Result<BTreeSet<Action>> {
-        let newest = sqlx::query("SELECT budget_id, newest FROM period").fetch_all(&self.pool).await?;
+        let newest = sqlx::query("SELECT budget_id, newest FROM budget").fetch_all(&self.pool).await?;
         let newest = newest.iter().map(|row| Ok((row.try_get("budget_id")?, time(row.try_get("newest")?))));
         let newest: Vec<_> = newest.collect::<Result<_>>()?;
         let sql = "SELECT budget_id, period, action, released_at IS NOT NULL AS released FROM action";
@@ -190,9 +228,17 @@ impl State {
     /// # Errors
     /// When the file cannot be written.
     pub async fn release(&self, action: Action, now: DateTime<Utc>) -> Result<bool> {
-        let sql = "UPDATE action SET released_at = ? WHERE action = ? AND released_at IS NULL";
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let sql =
+            "UPDATE action SET released_at = ? WHERE action = ? AND released_at IS NULL RETURNING budget_id, period";
         let update = sqlx::query(sql).bind(now.timestamp_micros()).bind(action.name());
-        Ok(update.execute(&self.pool).await?.rows_affected() > 0)
+        let released = update.fetch_all(&mut *transaction).await?;
+        for row in &released {
+            let event = Event::released(row.try_get("budget_id")?, time(row.try_get("period")?), action);
+            event::insert(&mut transaction, &event, now, false).await?;
+        }
+        transaction.commit().await?;
+        Ok(!released.is_empty())
     }
 
     /// Alerts that BigQuery does not have yet, oldest first, at most 500.
@@ -257,9 +303,14 @@ impl State {
         };
         let sql = "UPDATE delivery SET state = ?, attempts = attempts + 1, error = ?, next_at = coalesce(?, next_at) \
                    WHERE alert_id = ? AND channel = ?";
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         let update = sqlx::query(sql).bind(state).bind(error).bind(again.map(|again| again.timestamp_micros()));
-        update.bind(delivery.alert.id()).bind(&delivery.channel).execute(&self.pool).await?;
-        Ok(())
+        update.bind(delivery.alert.id()).bind(&delivery.channel).execute(&mut *transaction).await?;
+        if state != "waiting" {
+            let event = Event::told(&delivery.alert, &delivery.channel);
+            event::insert(&mut transaction, &event, Utc::now(), false).await?;
+        }
+        Ok(transaction.commit().await?)
     }
 
     /// Messages that are not in the dead letter topic yet, at most 100.
@@ -296,7 +347,7 @@ impl State {
     /// When the file cannot be read.
     pub async fn counts(&self) -> Result<Counts> {
         let sql = "SELECT (SELECT count(*) FROM alert) AS alerts, \
-                   (SELECT count(*) FROM alert WHERE stored = 0) AS unstored, \
+                   (SELECT count(*) FROM alert WHERE stored = 0) + (SELECT count(*) FROM event WHERE stored = 0) AS unstored, \
                    (SELECT count(*) FROM delivery WHERE state = 'waiting') AS unsent, \
                    (SELECT count(*) FROM delivery WHERE state = 'dead') AS undeliverable, \
                    (SELECT count(*) FROM dead_letter) AS dead_letters, \
@@ -318,7 +369,7 @@ impl State {
 pub struct Counts {
     /// Alerts.
     pub alerts: u32,
-    /// Those that BigQuery does not have yet.
+    /// Alerts, and what became of them, that BigQuery does not have yet.
     pub unstored: u32,
     /// Notices that are to be sent yet.
     pub unsent: u32,
@@ -338,15 +389,20 @@ async fn bury(to: &mut Transaction<'_, Sqlite>, message: &Incoming, reason: &str
     Ok(())
 }
 
-/// Keeps the newest period of the budget, and the highest cost in it: messages come in any order.
-async fn see_period(to: &mut Transaction<'_, Sqlite>, message: &BudgetMessage) -> Result<()> {
-    let sql = "INSERT INTO period (budget_id, newest, cost_micros) VALUES (?, ?, ?) ON CONFLICT (budget_id) DO UPDATE SET \
-               cost_micros = CASE WHEN excluded.newest > newest THEN excluded.cost_micros \
-                                  WHEN excluded.newest = newest THEN max(cost_micros, excluded.cost_micros) \
-                                  ELSE cost_micros END, \
-               newest = max(newest, excluded.newest)";
-    let insert = sqlx::query(sql).bind(&message.budget_id).bind(message.period.timestamp_micros());
-    insert.bind(message.cost.0).execute(&mut **to).await?;
+/// Keeps the newest period of the budget, and its amount: messages come in any order.
+async fn see_budget(
+    to: &mut Transaction<'_, Sqlite>,
+    budget_id: &str,
+    period: DateTime<Utc>,
+    amount: Option<(Micros, &str)>,
+) -> Result<()> {
+    let sql = "INSERT INTO budget (budget_id, newest, amount_micros, currency) VALUES (?, ?, ?, ?) \
+               ON CONFLICT (budget_id) DO UPDATE SET newest = excluded.newest, \
+               amount_micros = coalesce(excluded.amount_micros, amount_micros), \
+               currency = coalesce(excluded.currency, currency) WHERE excluded.newest >= newest";
+    let insert = sqlx::query(sql).bind(budget_id).bind(period.timestamp_micros());
+    let insert = insert.bind(amount.map(|(amount, _)| amount.0)).bind(amount.map(|(_, currency)| currency));
+    insert.execute(&mut **to).await?;
     Ok(())
 }
 
@@ -383,7 +439,7 @@ async fn announce(
     now: DateTime<Utc>,
 ) -> Result<()> {
     for channel in channels.iter().filter(|_| actions.contains(&Action::Notify)) {
-        let sql = "INSERT INTO delivery (alert_id, channel, next_at) VALUES (?, ?, ?)";
+        let sql = "INSERT INTO delivery (alert_id, channel, next_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
         let insert = sqlx::query(sql).bind(alert.id()).bind(channel).bind(now.timestamp_micros());
         insert.execute(&mut **to).await?;
     }

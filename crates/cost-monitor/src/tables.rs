@@ -12,6 +12,16 @@ pub const ALERTS: TableForm = TableForm {
     clustering: &["budget_id", "kind"],
 };
 
+/// What became of them.
+pub const WATCH_EVENTS: TableForm = TableForm {
+    name: "watch_events",
+    about: "What the watcher of the budget has to know again when its state is lost",
+    schema: include_str!("../../../monitoring/schemas/watch_events.json"),
+    partition: "DAY",
+    field: "happened_at",
+    clustering: &["budget_id", "kind"],
+};
+
 /// What tenants used.
 pub const USAGE: TableForm = TableForm {
     name: "usage",
@@ -33,4 +43,4 @@ pub const PRICES: TableForm = TableForm {
 };
 
 /// All of them.
-pub const ALL: [TableForm; 3] = [ALERTS, USAGE, PRICES];
+pub const ALL: [TableForm; 4] = [ALERTS, WATCH_EVENTS, USAGE, PRICES];

@@ -1,33 +1,32 @@
 //! Budget messages from Pub/Sub to what is done about them.
 //!
-//! A message is written to the [`State`] and only then acknowledged; the brake, the rows in BigQuery, the notices and the
-//! dead letters all follow from the state. Whatever dies, and whenever: what was acknowledged is carried on with, and what
-//! was not comes again and is known by its id.
+//! A message is written to the [`State`]; the brake, the rows in BigQuery, the notices and the dead letters all follow from
+//! there. It is acknowledged when BigQuery, or the dead letter topic, has what it says. Whatever dies, and whenever: what was
+//! acknowledged is carried on with, and what was not comes again and is known by its id. A state that is lost is made again
+//! out of BigQuery.
+
+mod ledger;
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use chrono::{DateTime, Utc};
+use anyhow::Result;
+use chrono::Utc;
 use google_cloud_pubsub::client::{Publisher, Subscriber};
 use google_cloud_pubsub::model::Message;
 use google_cloud_pubsub::subscriber::handler::Handler;
-use serde::Deserialize;
-use serde_json::json;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OnceCell};
 use tokio::time::{sleep, timeout};
 
-use crate::alert::{Alert, BudgetMessage, Kind, Share};
+use crate::alert::BudgetMessage;
 use crate::brake::Brake;
 use crate::config::Config;
-use crate::money::Micros;
 use crate::notify;
-use crate::policy::Action;
-use crate::state::{DeadLetter, Delivery, Incoming, State, Unstored};
-use crate::tables::ALERTS;
+use crate::state::{DeadLetter, Delivery, Incoming, State};
 use crate::warehouse::Warehouse;
 
 /// How many messages are written down together.
@@ -74,28 +73,32 @@ impl Watch {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
         self.recover().await?;
         self.keep_brake().await?;
-        let news = Notify::new();
+        let inbox = Inbox::default();
         tokio::select! {
             () = stop => Ok(()),
-            ended = self.receive(&news) => ended,
-            ended = self.follow(&news) => ended,
+            ended = self.receive(&inbox) => ended,
+            ended = self.follow(&inbox) => ended,
         }
     }
 
     /// Learns from BigQuery what a state that was lost knew.
     async fn recover(&self) -> Result<()> {
         let Some(warehouse) = self.warehouse.as_ref() else { return Ok(()) };
-        warehouse.ensure_dataset().await?;
-        warehouse.ensure_table(ALERTS.name, &ALERTS).await?;
-        if self.state.is_empty().await? {
-            let alerts = stored_alerts(warehouse).await.context("the alerts in BigQuery cannot be read")?;
-            tracing::info!(alerts = alerts.len(), "the state is new: what BigQuery has is taken as done");
-            self.state.restore(&alerts).await?;
+        if !self.state.is_empty().await? {
+            return Ok(());
         }
-        Ok(())
+        ledger::ensure(warehouse).await?;
+        let (alerts, events) = (ledger::alerts(warehouse).await?, ledger::events(warehouse).await?);
+        let count = alerts.len();
+        tracing::info!(alerts = count, "the state is new: what BigQuery has is taken as done");
+        Ok(self.state.restore(&alerts, &events, &self.channels(), Utc::now()).await?)
     }
 
-    async fn receive(&self, news: &Notify) -> Result<()> {
+    fn channels(&self) -> Vec<String> {
+        self.config.channels.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    async fn receive(&self, inbox: &Inbox) -> Result<()> {
         loop {
             // Leases of what is being worked on are extended by the client. What a process that died had leased comes again
             // soon, and it is not much.
@@ -120,24 +123,21 @@ impl Watch {
                         },
                     }
                 }
-                self.take(batch).await?;
-                news.notify_one();
+                self.take(batch, inbox).await?;
             }
             sleep(PAUSE).await;
         }
     }
 
-    async fn take(&self, batch: Vec<(Message, Handler)>) -> Result<()> {
+    async fn take(&self, batch: Vec<(Message, Handler)>, inbox: &Inbox) -> Result<()> {
         let incoming: Vec<Incoming> = batch.iter().map(|(message, _)| read(message)).collect();
-        let channels: Vec<String> = self.config.channels.iter().map(|(name, _)| name.clone()).collect();
-        let alerts = self.state.take(&incoming, &self.config.policy, &channels, Utc::now()).await?;
+        let alerts = self.state.take(&incoming, &self.config.policy, &self.channels(), Utc::now()).await?;
         self.keep_brake().await?;
         for alert in alerts {
             let (cost, threshold) = (alert.cost.to_string(), alert.threshold.to_string());
             tracing::warn!(alert = alert.id(), kind = %alert.kind, cost, threshold, "a threshold was passed");
         }
-        // Only now: they are on the disk.
-        batch.into_iter().for_each(|(_, handler)| handler.ack());
+        inbox.hold(batch.into_iter().map(|(_, handler)| handler));
         Ok(())
     }
 
@@ -151,50 +151,67 @@ impl Watch {
     }
 
     /// Does what follows from the state. What fails is tried again.
-    async fn follow(&self, news: &Notify) -> Result<()> {
-        let http = notify::client()?;
+    async fn follow(&self, inbox: &Inbox) -> Result<()> {
+        let (http, prepared) = (notify::client()?, OnceCell::new());
         loop {
             // A release by hand, in another process, is seen here.
             self.keep_brake().await?;
-            if let Err(error) = self.store().await {
-                tracing::warn!(error = format!("{error:#}"), "alerts were not stored");
+            // They are in the state. What comes from now on waits for the next round.
+            let held = inbox.take();
+            let mut is_kept = true;
+            if let Err(error) = self.store(&prepared).await {
+                tracing::warn!(error = format!("{error:#}"), "what BigQuery is to have was not stored");
+                is_kept = false;
             }
-            for letter in self.state.unpublished().await? {
-                self.bury(&letter).await?;
+            is_kept &= self.bury().await?;
+            match is_kept {
+                true => held.into_iter().for_each(Handler::ack),
+                // The client goes on extending their leases.
+                false => inbox.put_back(held),
             }
             for delivery in self.state.due(Utc::now()).await? {
                 self.tell(&http, &delivery).await?;
             }
             // Either is a reason to look again.
-            let _ = timeout(PACE, news.notified()).await;
+            let _ = timeout(PACE, inbox.news.notified()).await;
         }
     }
 
-    /// Brings alerts to BigQuery. The same one twice is there once.
-    async fn store(&self) -> Result<()> {
+    /// Brings alerts and events to BigQuery.
+    async fn store(&self, prepared: &OnceCell<()>) -> Result<()> {
         let Some(warehouse) = &self.warehouse else { return Ok(()) };
-        let alerts = self.state.unstored().await?;
-        if alerts.is_empty() {
-            return Ok(());
+        loop {
+            let (alerts, events) = (self.state.unstored().await?, self.state.unstored_events().await?);
+            if alerts.is_empty() && events.is_empty() {
+                return Ok(());
+            }
+            prepared.get_or_try_init(|| ledger::ensure(warehouse)).await?;
+            if !alerts.is_empty() {
+                ledger::store_alerts(warehouse, &alerts).await?;
+                self.state.stored(&alerts).await?;
+            }
+            if !events.is_empty() {
+                ledger::store_events(warehouse, &events).await?;
+                self.state.stored_events(&events).await?;
+            }
         }
-        let rows = alerts.iter().map(row).collect::<Vec<_>>();
-        let rows = serde_json::Value::from(rows).to_string();
-        let sql = include_str!("watch/store.sql").replace("${alerts}", &warehouse.place().table(ALERTS.name)?);
-        warehouse.execute(&sql, &[("rows", &rows)]).await?;
-        Ok(self.state.stored(&alerts).await?)
     }
 
-    async fn bury(&self, letter: &DeadLetter) -> Result<()> {
-        let Some(topic) = &self.dead_letters else { return Ok(()) };
-        let mut attributes: HashMap<String, String> = serde_json::from_str(&letter.attributes).unwrap_or_default();
-        attributes.insert("deadLetterReason".to_owned(), letter.reason.clone());
-        attributes.insert("deadLetterMessageId".to_owned(), letter.message_id.clone());
-        let message = Message::new().set_data(letter.data.clone()).set_attributes(attributes);
-        match topic.publish(message).await {
-            Ok(_) => Ok(self.state.published(&letter.message_id).await?),
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a dead letter was not published");
-                Ok(())
+    /// Brings what was none of a budget's to the dead letter topic. Gives whether it has everything; where there is no
+    /// topic, the state is where they stay.
+    async fn bury(&self) -> Result<bool> {
+        let Some(topic) = &self.dead_letters else { return Ok(true) };
+        loop {
+            let letters = self.state.unpublished().await?;
+            if letters.is_empty() {
+                return Ok(true);
+            }
+            for letter in letters {
+                if let Err(error) = topic.publish(dead(&letter)).await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a dead letter was not published");
+                    return Ok(false);
+                }
+                self.state.published(&letter.message_id).await?;
             }
         }
     }
@@ -217,6 +234,37 @@ impl Watch {
     }
 }
 
+/// Messages that are in the state and not acknowledged yet.
+#[derive(Default)]
+struct Inbox {
+    held: Mutex<Vec<Handler>>,
+    /// There are more.
+    news: Notify,
+}
+
+impl Inbox {
+    fn hold(&self, handlers: impl IntoIterator<Item = Handler>) {
+        self.put_back(handlers);
+        self.news.notify_one();
+    }
+
+    fn put_back(&self, handlers: impl IntoIterator<Item = Handler>) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).extend(handlers);
+    }
+
+    fn take(&self) -> Vec<Handler> {
+        std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The message as it came, with the reason why it is dead.
+fn dead(letter: &DeadLetter) -> Message {
+    let mut attributes: HashMap<String, String> = serde_json::from_str(&letter.attributes).unwrap_or_default();
+    attributes.insert("deadLetterReason".to_owned(), letter.reason.clone());
+    attributes.insert("deadLetterMessageId".to_owned(), letter.message_id.clone());
+    Message::new().set_data(letter.data.clone()).set_attributes(attributes)
+}
+
 fn read(message: &Message) -> Incoming {
     Incoming {
         message_id: message.message_id.clone(),
@@ -224,62 +272,4 @@ fn read(message: &Message) -> Incoming {
         data: message.data.to_vec(),
         parsed: BudgetMessage::parse(&message.attributes, &message.data),
     }
-}
-
-/// As `watch/store.sql` takes it.
-fn row(unstored: &Unstored) -> serde_json::Value {
-    let alert = &unstored.alert;
-    json!({
-        "received_at": unstored.received_at.timestamp_micros(),
-        "alert_id": alert.id(),
-        "budget_id": alert.budget_id,
-        "budget_name": alert.budget_name,
-        "cost_interval_start": alert.period.timestamp_micros(),
-        "kind": alert.kind,
-        "threshold_ppm": alert.threshold,
-        "cost_micros": alert.cost,
-        "budget_micros": alert.budget,
-        "currency_code": alert.currency,
-        "actions": unstored.actions,
-    })
-}
-
-#[derive(Deserialize)]
-struct Stored {
-    received_at: i64,
-    budget_id: String,
-    budget_name: Option<String>,
-    cost_interval_start: i64,
-    kind: Kind,
-    threshold_ppm: u32,
-    cost_micros: i64,
-    budget_micros: i64,
-    currency_code: String,
-    /// Names, separated by commas.
-    actions: Option<String>,
-}
-
-async fn stored_alerts(warehouse: &Warehouse) -> Result<Vec<Unstored>> {
-    let sql = format!(
-        "SELECT received_at, budget_id, budget_name, cost_interval_start, kind, threshold_ppm, cost_micros, budget_micros, \
-         currency_code, ARRAY_TO_STRING(actions, ',') AS actions FROM {} \
-         WHERE received_at > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 400 DAY)",
-        warehouse.place().table(ALERTS.name)?
-    );
-    let time = |micros| DateTime::from_timestamp_micros(micros).unwrap_or_default();
-    let restored = warehouse.query::<Stored>(&sql, &[]).await?.into_iter().map(|stored| Unstored {
-        alert: Alert {
-            budget_id: stored.budget_id,
-            budget_name: stored.budget_name.unwrap_or_default(),
-            period: time(stored.cost_interval_start),
-            kind: stored.kind,
-            threshold: Share(stored.threshold_ppm),
-            cost: Micros(stored.cost_micros),
-            budget: Micros(stored.budget_micros),
-            currency: stored.currency_code,
-        },
-        actions: stored.actions.unwrap_or_default().split(',').filter_map(Action::named).collect(),
-        received_at: time(stored.received_at),
-    });
-    Ok(restored.collect())
 }

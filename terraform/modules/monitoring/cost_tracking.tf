@@ -10,9 +10,10 @@ locals {
   labels     = merge(var.labels, { component = "monitoring", environment = var.environment })
 
   tables = {
-    alerts = { field = "received_at", type = "DAY", clustering = ["budget_id", "kind"], about = "Thresholds of the budget that were passed, each once" }
-    usage  = { field = "window_start", type = "DAY", clustering = ["tenant", "operation"], about = "What tenants used, by operation" }
-    prices = { field = "effective_from", type = "MONTH", clustering = ["component", "sku"], about = "What a unit of each resource costs, and since when" }
+    alerts       = { field = "received_at", type = "DAY", clustering = ["budget_id", "kind"], about = "Thresholds of the budget that were passed, each once" }
+    watch_events = { field = "happened_at", type = "DAY", clustering = ["budget_id", "kind"], about = "What the watcher of the budget has to know again when its state is lost" }
+    usage        = { field = "window_start", type = "DAY", clustering = ["tenant", "operation"], about = "What tenants used, by operation" }
+    prices       = { field = "effective_from", type = "MONTH", clustering = ["component", "sku"], about = "What a unit of each resource costs, and since when" }
   }
 
   # The budget's currency is the account's; percent is a share of the amount.

@@ -9,12 +9,24 @@ CREATE TABLE IF NOT EXISTS alert (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS alert_unstored ON alert (received_at) WHERE stored = 0;
 
--- The newest period of each budget that a message spoke of.
-CREATE TABLE IF NOT EXISTS period (
+-- The newest period of each budget that a message spoke of, and what the budget is.
+CREATE TABLE IF NOT EXISTS budget (
     budget_id TEXT PRIMARY KEY,
     newest INTEGER NOT NULL,
-    cost_micros INTEGER NOT NULL
+    -- Unknown where only BigQuery told of it.
+    amount_micros INTEGER,
+    currency TEXT
 ) STRICT;
+
+-- What is true beside the alerts, each once: a period began, an action was released, a notice is settled.
+CREATE TABLE IF NOT EXISTS event (
+    event_id TEXT PRIMARY KEY,
+    body TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    -- Whether BigQuery has it.
+    stored INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS event_unstored ON event (at) WHERE stored = 0;
 
 -- Each action once in a period, whichever alert asked for it first.
 CREATE TABLE IF NOT EXISTS action (

@@ -8,10 +8,9 @@ use cost_monitor::brake::Brake;
 use cost_monitor::policy::{Action, Policy};
 use cost_monitor::state::{Counts, State};
 use google_cloud_pubsub::model::Message;
-use memory_testkit::services::{self, Service};
 
 use crate::dataset::dataset;
-use crate::messages::{budget_message, crossing, eventually, status};
+use crate::messages::{Random, budget_message, crossing, eventually, status};
 use crate::receiver::Receiver;
 use crate::topics::Topic;
 use crate::watcher::{Watcher, stored};
@@ -20,20 +19,6 @@ const MESSAGES: usize = 10_000;
 const DAMAGED: usize = 137;
 const KILLS: usize = 8;
 const THRESHOLDS: [f64; 5] = [0.5, 0.8, 0.9, 1.0, 1.2];
-
-/// SplitMix64, as good as any for a test.
-struct Random(u64);
-
-impl Random {
-    /// Below `bound`.
-    fn next(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
 
 /// Messages in no order: each crossing many times, plain statuses, and some that are none of a budget's.
 fn flood(random: &mut Random) -> Vec<Message> {
@@ -83,16 +68,11 @@ async fn ten_thousand_messages_and_a_killed_watcher_are_acted_on_once_each() {
     else {
         return;
     };
-    let seed = std::env::var("COST_MONITOR_TEST_SEED").ok().map_or_else(seed_of_now, |seed| seed.parse().unwrap());
-    // Shown when the test fails.
-    println!("COST_MONITOR_TEST_SEED={seed}");
-    let mut random = Random(seed);
-    let bigquery = services::url(Service::BigQuery).unwrap();
+    let mut random = Random::of_test();
     let receiver = Receiver::start(&[]).await;
     let folder = tempfile::tempdir().unwrap();
-    let settings = format!("channels:\n- {{kind: webhook, name: hook, url: '{}'}}\n", receiver.url);
-    std::fs::write(folder.path().join("watch.yaml"), settings).unwrap();
-    let start = || Watcher::start(folder.path(), &warehouse, &bigquery, &topic, &dead);
+    std::fs::write(folder.path().join("watch.yaml"), receiver.settings()).unwrap();
+    let start = || Watcher::start(folder.path(), &warehouse, &topic, &dead);
 
     let messages = flood(&mut random);
     let expected = alerts(&messages);
@@ -161,9 +141,4 @@ async fn ten_thousand_messages_and_a_killed_watcher_are_acted_on_once_each() {
     let brake: Brake = serde_json::from_slice(&std::fs::read(folder.path().join("brake.json")).unwrap()).unwrap();
     let all = [Action::TightenCache, Action::SlowConsolidation, Action::RefuseEmbedding];
     assert_eq!(brake, Brake::of(&all.into_iter().collect()));
-}
-
-fn seed_of_now() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    u64::try_from(now.as_nanos() & u128::from(u64::MAX)).unwrap()
 }

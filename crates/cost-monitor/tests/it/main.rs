@@ -7,6 +7,7 @@ mod dataset;
 mod expected;
 mod figures;
 mod killed;
+mod lost_state;
 mod mail;
 mod messages;
 mod receiver;

@@ -29,3 +29,26 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, patience: Duration
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
+
+/// SplitMix64, as good as any for a test.
+pub struct Random(u64);
+
+impl Random {
+    /// Of `COST_MONITOR_TEST_SEED`, or of now. The seed is printed, which is shown when the test fails.
+    pub fn of_test() -> Self {
+        let seed = std::env::var("COST_MONITOR_TEST_SEED").ok().map(|seed| seed.parse().unwrap());
+        let now = || u64::try_from(chrono::Utc::now().timestamp_micros()).unwrap();
+        let seed = seed.unwrap_or_else(now);
+        println!("COST_MONITOR_TEST_SEED={seed}");
+        Self(seed)
+    }
+
+    /// Below `bound`.
+    pub fn next(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}

@@ -38,6 +38,11 @@ impl Receiver {
         self.kept.taken.lock().unwrap().clone()
     }
 
+    /// The watcher's settings that name it as the one channel.
+    pub fn settings(&self) -> String {
+        format!("channels:\n- {{kind: webhook, name: hook, url: '{}'}}\n", self.url)
+    }
+
     /// How often each key came.
     pub fn keys(&self) -> BTreeMap<String, usize> {
         let mut keys = BTreeMap::new();

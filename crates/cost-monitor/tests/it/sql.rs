@@ -1,6 +1,7 @@
 //! The views' texts, and bringing a dataset to them.
 
 use cost_monitor::billing::EXPORT;
+use cost_monitor::tables;
 use cost_monitor::views::{Change, VIEWS, Views, render};
 use cost_monitor::warehouse::Place;
 use sqlparser::dialect::BigQueryDialect;
@@ -42,9 +43,10 @@ async fn views_are_made_once_replaced_when_they_differ_and_dropped() {
     let views = Views::new(&warehouse, EXPORT.name).unwrap();
     let plan = views.plan().await.unwrap();
     let made = |change: &&Change| matches!(change, Change::Make(_) | Change::MakeTable(_));
-    assert_eq!(plan.0.iter().filter(made).count(), VIEWS.len() + 3);
+    assert_eq!(plan.0.iter().filter(made).count(), VIEWS.len() + tables::ALL.len());
     insta::assert_snapshot!(plan.to_string(), @"
     + table alerts
+    + table watch_events
     + table usage
     + table prices
     + view  lines
@@ -74,7 +76,7 @@ async fn views_are_made_once_replaced_when_they_differ_and_dropped() {
     assert_eq!(views.drop().await.unwrap().len(), VIEWS.len());
     assert_eq!(views.drop().await.unwrap(), [""; 0]);
     let kept = warehouse.existing().await.unwrap();
-    assert_eq!(kept, ["alerts", EXPORT.name, "prices", "usage"]);
+    assert_eq!(kept, ["alerts", EXPORT.name, "prices", "usage", "watch_events"]);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use cost_monitor::tables::ALERTS;
 use cost_monitor::warehouse::Warehouse;
+use memory_testkit::services::{self, Service};
 use serde::Deserialize;
 
 use crate::dataset::PROJECT;
@@ -15,7 +16,8 @@ pub struct Watcher(Child);
 
 impl Watcher {
     /// Starts it with the state and the settings in the folder.
-    pub fn start(folder: &Path, warehouse: &Warehouse, bigquery: &str, topic: &Topic, dead: &Topic) -> Self {
+    pub fn start(folder: &Path, warehouse: &Warehouse, topic: &Topic, dead: &Topic) -> Self {
+        let bigquery = services::url(Service::BigQuery).unwrap();
         let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_cost-monitor"));
         command.args(["watch", "--project", PROJECT, "--dataset", &warehouse.place().dataset]);

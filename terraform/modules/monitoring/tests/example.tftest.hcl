@@ -56,7 +56,7 @@ run "tables_are_partitioned_by_time" {
   command = plan
 
   assert {
-    condition     = toset(keys(google_bigquery_table.cost)) == toset(["alerts", "usage", "prices"])
+    condition     = toset(keys(google_bigquery_table.cost)) == toset(["alerts", "watch_events", "usage", "prices"])
     error_message = "Alerts, usage and prices have a table each."
   }
 

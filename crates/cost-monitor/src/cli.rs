@@ -1,5 +1,6 @@
 //! The command line.
 
+mod metrics;
 mod watch;
 
 use std::fs::File;
@@ -11,6 +12,7 @@ use chrono::{Days, NaiveDate, Utc};
 use clap::{Args, Parser, Subcommand};
 use cost_monitor::auth::Access;
 use cost_monitor::billing::EXPORT;
+use cost_monitor::metrics::Figures;
 use cost_monitor::price::Price;
 use cost_monitor::report::{self, Report};
 use cost_monitor::simulate::Simulation;
@@ -68,6 +70,8 @@ enum Command {
         place: PlaceArgs,
         #[command(flatten)]
         span: Span,
+        #[command(flatten)]
+        metrics: metrics::MetricsArgs,
         /// Write a page of its own instead, with plots
         #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "csv"])]
         html: Option<PathBuf>,
@@ -194,8 +198,15 @@ impl Cli {
             Command::Views(command) => views(command).await,
             Command::Usage { place, files } => load_usage(&place, &files).await,
             Command::Prices { place, file } => load_prices(&place, &file).await,
-            Command::Report { place, span, html, json, csv } => {
-                let report = read(&place.connect().await?, &span).await?;
+            Command::Report { place, span, metrics, html, json, csv } => {
+                let warehouse = place.connect().await?;
+                let (publisher, budget) = (metrics.publisher(&warehouse)?, metrics.budget()?);
+                let report = read(&warehouse, &span).await?;
+                if let Some(publisher) = publisher {
+                    let points = Figures::read(&warehouse).await.context(UNREADABLE)?.points(budget, Utc::now());
+                    publisher.write(&points, Utc::now()).await?;
+                    eprintln!("{} metrics were written", points.len());
+                }
                 if let Some(file) = html {
                     std::fs::write(&file, report.html())
                         .with_context(|| format!("{}: cannot be written", file.display()))?;

@@ -10,6 +10,7 @@ pub mod auth;
 pub mod billing;
 pub mod brake;
 pub mod config;
+pub mod metrics;
 pub mod money;
 pub mod notify;
 pub mod policy;

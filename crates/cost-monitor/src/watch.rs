@@ -8,7 +8,7 @@
 mod ledger;
 
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
@@ -16,15 +16,17 @@ use std::time::Duration;
 
 use anyhow::Result;
 use chrono::Utc;
-use google_cloud_pubsub::client::{Publisher, Subscriber};
+use google_cloud_pubsub::client::{Publisher as TopicPublisher, Subscriber};
 use google_cloud_pubsub::model::Message;
 use google_cloud_pubsub::subscriber::handler::Handler;
 use tokio::sync::{Notify, OnceCell};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::alert::BudgetMessage;
 use crate::brake::Brake;
 use crate::config::Config;
+use crate::metrics::{self, Figures, Publisher};
+use crate::money::Micros;
 use crate::notify;
 use crate::state::{DeadLetter, Delivery, Incoming, State};
 use crate::warehouse::Warehouse;
@@ -43,6 +45,10 @@ const PACE: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_secs(2);
 /// How often a notice is tried before it is given up.
 const TRIES: u32 = 10;
+/// How often metrics are written: an alert's query looks back five minutes.
+const PULSE: Duration = Duration::from_secs(120);
+/// How often the figures in them are read: the export gets new lines a few times a day, and reading costs.
+const READING: Duration = Duration::from_secs(3600);
 
 /// What the watcher works with.
 #[derive(Debug)]
@@ -58,11 +64,15 @@ pub struct Watch {
     /// The subscription: `projects/P/subscriptions/S`.
     pub subscription: String,
     /// Where messages go that are none of a budget's; none to keep them in the state alone.
-    pub dead_letters: Option<Publisher>,
+    pub dead_letters: Option<TopicPublisher>,
     /// The file that says what is in force.
     pub brake: PathBuf,
     /// How long until a notice is tried for the second time; then twice as long each time.
     pub first_retry: Duration,
+    /// Where the figures are written as metrics; none to write none.
+    pub metrics: Option<Publisher>,
+    /// The budget that metrics tell until a message does.
+    pub budget: Option<Micros>,
 }
 
 impl Watch {
@@ -78,6 +88,7 @@ impl Watch {
             () = stop => Ok(()),
             ended = self.receive(&inbox) => ended,
             ended = self.follow(&inbox) => ended,
+            () = self.publish() => Ok(()),
         }
     }
 
@@ -213,6 +224,32 @@ impl Watch {
                 }
                 self.state.published(&letter.message_id).await?;
             }
+        }
+    }
+
+    /// Writes metrics for ever. What fails is tried again; nothing else waits for it.
+    async fn publish(&self) {
+        let (Some(publisher), Some(warehouse)) = (&self.metrics, &self.warehouse) else { return pending().await };
+        let mut read: Option<(Instant, Figures)> = None;
+        loop {
+            if read.as_ref().is_none_or(|(at, _)| at.elapsed() >= READING) {
+                match Figures::read(warehouse).await {
+                    Ok(figures) => read = Some((Instant::now(), figures)),
+                    Err(error) => {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "the figures were not read");
+                    }
+                }
+            }
+            if let Some((_, figures)) = &read {
+                let written = async {
+                    let budget = self.state.budget(metrics::CURRENCY).await?.or(self.budget);
+                    anyhow::Ok(publisher.write(&figures.points(budget, Utc::now()), Utc::now()).await?)
+                };
+                if let Err(error) = written.await {
+                    tracing::warn!(error = format!("{error:#}"), "metrics were not written");
+                }
+            }
+            sleep(PULSE).await;
         }
     }
 

@@ -14,6 +14,7 @@ use cost_monitor::state::State;
 use cost_monitor::watch::Watch;
 use google_cloud_pubsub::client::{Publisher, Subscriber};
 
+use super::metrics::MetricsArgs;
 use super::{PlaceArgs, mistake, say};
 
 #[derive(Args)]
@@ -28,6 +29,8 @@ pub(crate) struct WatchArgs {
     dead_letter: Option<String>,
     #[command(flatten)]
     state: StateArgs,
+    #[command(flatten)]
+    metrics: MetricsArgs,
     /// Settings: policy and channels. Without it the built-in policy holds, and nobody is told
     #[arg(long, env = "COST_MONITOR_CONFIG")]
     config: Option<PathBuf>,
@@ -73,6 +76,7 @@ pub(crate) async fn watch(args: WatchArgs) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
     let state = State::open(&folder.join(STATE_FILE)).await?;
     let warehouse = args.place.connect().await?;
+    let (metrics, budget) = (args.metrics.publisher(&warehouse)?, args.metrics.budget()?);
     let access = if args.pubsub_emulator.is_some() { Access::Emulator } else { Access::google()? };
     let endpoint = args.pubsub_emulator.as_ref().map(|host| format!("http://{host}"));
     let mut subscriber = Subscriber::builder().with_credentials(access.for_pubsub());
@@ -102,6 +106,8 @@ pub(crate) async fn watch(args: WatchArgs) -> Result<()> {
         dead_letters,
         brake: folder.join(BRAKE_FILE),
         first_retry,
+        metrics,
+        budget,
     };
     tracing::info!(subscription = watch.subscription, "watching");
     watch.run(stopped()).await

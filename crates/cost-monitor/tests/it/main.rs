@@ -10,6 +10,7 @@ mod killed;
 mod lost_state;
 mod mail;
 mod messages;
+mod metrics;
 mod receiver;
 mod sql;
 mod topics;

@@ -80,6 +80,8 @@ async fn watch(folder: &Path, topic: &Topic, channels: Vec<(String, Channel)>) -
         dead_letters: None,
         brake: folder.join("brake.json"),
         first_retry: Duration::from_millis(20),
+        metrics: None,
+        budget: None,
     };
     (state, tokio::spawn(watch.run(std::future::pending())).abort_handle())
 }

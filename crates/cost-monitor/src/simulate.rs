@@ -112,15 +112,13 @@ impl Simulation {
                 let size = 2000 / u64::from(tenant + 1);
                 for (place, operation) in OPERATIONS.iter().enumerate() {
                     let operations = size * operation.often / 10 + random.below(50);
-                    let (usage, false_hits) = operation.usage(operations, &mut random);
                     rows.push(UsageRow {
                         window_start,
                         window_end: window_start + Duration::hours(6),
                         event_id: format!("{}-{day}-{window}-{tenant}-{place}", self.seed),
                         tenant: format!("tenant-{tenant:02}"),
                         operation: operation.name.to_owned(),
-                        usage,
-                        false_hits,
+                        usage: operation.usage(operations, &mut random),
                     });
                 }
             }
@@ -174,8 +172,8 @@ impl Random {
 }
 
 impl catalogue::Operation {
-    /// What so many operations use, and how many answers were wrong.
-    fn usage(&self, operations: u64, random: &mut Random) -> (Usage, u64) {
+    /// What so many operations use.
+    fn usage(&self, operations: u64, random: &mut Random) -> Usage {
         let mut usage = Usage {
             operations,
             failures: operations / 200,
@@ -193,7 +191,10 @@ impl catalogue::Operation {
             usage.misses = operations - usage.exact_hits - usage.semantic_hits;
             usage.saved_tokens = (usage.exact_hits + usage.semantic_hits) * (300 + random.below(200));
         }
-        (usage, if self.is_feedback { random.below(3) } else { 0 })
+        if self.is_feedback {
+            usage.false_hits = random.below(3);
+        }
+        usage
     }
 }
 

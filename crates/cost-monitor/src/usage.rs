@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io::BufRead;
 
 use memory_core::usage::UsageEvent;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::tables::USAGE;
 use crate::warehouse::{Result, Warehouse};
@@ -28,16 +28,6 @@ pub struct UsageRow {
     /// How much.
     #[serde(flatten)]
     pub usage: memory_core::usage::Usage,
-    /// Answers of the cache that their reader called wrong.
-    pub false_hits: u64,
-}
-
-#[derive(Deserialize)]
-struct Line {
-    #[serde(flatten)]
-    event: UsageEvent,
-    #[serde(default)]
-    false_hits: u64,
 }
 
 /// The rows of a file, and the numbers of the lines that are none: a process that died may have left half of one.
@@ -52,7 +42,7 @@ pub fn read(file: impl BufRead) -> std::io::Result<(Vec<UsageRow>, Vec<usize>)> 
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let Ok(Line { event, false_hits }) = serde_json::from_slice(&line) else {
+        let Ok(event) = serde_json::from_slice::<UsageEvent>(&line) else {
             damaged.push(number + 1);
             continue;
         };
@@ -67,7 +57,6 @@ pub fn read(file: impl BufRead) -> std::io::Result<(Vec<UsageRow>, Vec<usize>)> 
             tenant: event.tenant,
             operation: event.operation,
             usage: event.usage,
-            false_hits,
         });
     }
     Ok((rows, damaged))
@@ -115,11 +104,11 @@ mod tests {
         let (rows, damaged) = read(format!("{LINE}\n{LINE}\n").as_bytes()).unwrap();
         assert_eq!((rows.len(), damaged.len()), (2, 0));
         assert_ne!(rows[0].event_id, rows[1].event_id);
-        assert_eq!((rows[0].usage.operations, rows[0].false_hits), (412, 0));
+        assert_eq!((rows[0].usage.operations, rows[0].usage.false_hits), (412, 0));
         let marked = LINE.replace("\"exact_hits\"", "\"false_hits\":2,\"exact_hits\"");
         let (longer, damaged) = read(format!("{LINE}\n{{\"version\":1,\"fr\n\n{LINE}\r\n{marked}").as_bytes()).unwrap();
         assert_eq!(damaged, [2]);
         assert_eq!(longer[..2], rows);
-        assert_eq!((longer[2].false_hits, longer[2].usage.exact_hits), (2, 341));
+        assert_eq!((longer[2].usage.false_hits, longer[2].usage.exact_hits), (2, 341));
     }
 }

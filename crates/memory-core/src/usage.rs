@@ -51,6 +51,8 @@ pub struct Usage {
     pub exact_hits: u64,
     /// Answers that the cache gave for a prompt of the same meaning.
     pub semantic_hits: u64,
+    /// Answers that the cache gave and their reader called wrong; each is removed, so each counts once.
+    pub false_hits: u64,
     /// Lookups that gave none.
     pub misses: u64,
     /// Tokens of the prompts and answers that no model had to read and write, estimated in the same way.
@@ -70,6 +72,7 @@ impl AddAssign<&Self> for Usage {
             (&mut self.embedded_tokens, more.embedded_tokens),
             (&mut self.exact_hits, more.exact_hits),
             (&mut self.semantic_hits, more.semantic_hits),
+            (&mut self.false_hits, more.false_hits),
             (&mut self.misses, more.misses),
             (&mut self.saved_tokens, more.saved_tokens),
             (&mut self.saved_ms, more.saved_ms),
@@ -96,9 +99,11 @@ mod tests {
             usage,
         };
         let line = serde_json::to_string(&event).unwrap();
-        insta::assert_snapshot!(line, @r#"{"version":1,"from":"1970-01-01T00:00:00Z","to":"1970-01-01T00:01:00Z","tenant":"acme","operation":"memories.search","operations":3,"failures":0,"bytes_in":120,"bytes_out":0,"embedded_texts":0,"embedded_tokens":0,"exact_hits":0,"semantic_hits":0,"misses":0,"saved_tokens":0,"saved_ms":0}"#);
+        insta::assert_snapshot!(line, @r#"{"version":1,"from":"1970-01-01T00:00:00Z","to":"1970-01-01T00:01:00Z","tenant":"acme","operation":"memories.search","operations":3,"failures":0,"bytes_in":120,"bytes_out":0,"embedded_texts":0,"embedded_tokens":0,"exact_hits":0,"semantic_hits":0,"false_hits":0,"misses":0,"saved_tokens":0,"saved_ms":0}"#);
         let later = line.replace("\"saved_ms\":0", "\"saved_joules\":7");
         assert_eq!(serde_json::from_str::<UsageEvent>(&later).unwrap(), event);
+        let earlier = line.replace("\"false_hits\":0,", "");
+        assert_eq!(serde_json::from_str::<UsageEvent>(&earlier).unwrap(), event);
     }
 
     #[test]

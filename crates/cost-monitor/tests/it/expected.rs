@@ -146,8 +146,8 @@ impl Bill {
                 used.bytes += usage.bytes_in + usage.bytes_out;
                 used.hits += usage.exact_hits + usage.semantic_hits;
                 used.saved_tokens += usage.saved_tokens;
-                used.false_hits += row.false_hits;
-                used.wrong += wrong * i64::try_from(row.false_hits).unwrap();
+                used.false_hits += usage.false_hits;
+                used.wrong += wrong * i64::try_from(usage.false_hits).unwrap();
             };
             add(self.used.entry((month.clone(), row.tenant.clone())).or_default());
             add(self.saved.entry((month, row.tenant.clone(), price)).or_default());

@@ -16,6 +16,7 @@ use crate::identity::Identity;
 use crate::identity::audit::Touched;
 use crate::metrics;
 use crate::state::AppState;
+use crate::usage;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -66,7 +67,11 @@ pub async fn feedback(State(state): State<AppState>, identity: Identity, body: J
         Verdict::Right => 0,
         Verdict::Wrong => {
             let selection = InvalidateSelection::Entry(CacheEntryId(id.as_uuid()));
-            state.manager().cache_invalidate(&InvalidateRequest { scope, selection, dry_run: false }).await?
+            let removed =
+                state.manager().cache_invalidate(&InvalidateRequest { scope, selection, dry_run: false }).await?;
+            // What it spared is taken back: once, however many call it wrong.
+            usage::note(|usage| usage.false_hits += removed);
+            removed
         }
     };
     metrics::answer_was(verdict.name());

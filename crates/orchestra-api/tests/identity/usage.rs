@@ -48,6 +48,25 @@ async fn a_tenant_sees_what_it_used_and_nothing_of_another() {
 }
 
 #[tokio::test]
+async fn an_answer_that_was_called_wrong_is_a_false_hit_once() {
+    let (api, [key, other]) = Api::new([("acme", "read,write"), ("other", "read,write")]).await;
+    use_it(&api, &key).await;
+    let found = api.post(&key, "/v1/cache/lookup", json!({"prompt": "What opens it?"})).await.ok(200);
+    let entry = &found["entry_id"];
+    let say = |verdict: &str| json!({"entry": entry, "verdict": verdict});
+    api.post(&key, "/v1/cache/feedback", say("right")).await.ok(200);
+    // It is not another tenant's to judge; and two readers of it are one false answer.
+    api.post(&other, "/v1/cache/feedback", say("wrong")).await.ok(200);
+    for _ in 0..2 {
+        api.post(&key, "/v1/cache/feedback", say("wrong")).await.ok(200);
+    }
+    let used = api.get(&key, "/v1/usage").await.ok(200);
+    assert_eq!(operation(&used, "cache.feedback")["false_hits"], 1, "{used:#}");
+    assert_eq!(used["total"]["false_hits"], 1);
+    assert_eq!(api.get(&other, "/v1/usage").await.ok(200)["total"]["false_hits"], 0);
+}
+
+#[tokio::test]
 async fn what_was_used_is_in_the_file_when_the_server_has_closed() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("usage.jsonl");

@@ -10,7 +10,7 @@ use crate::http::openapi::{Operation, Parameter};
 pub fn operations() -> Vec<Operation> {
     let used = json!({
         "operations": 3, "failures": 0, "bytes_in": 210, "bytes_out": 1_904, "embedded_texts": 3, "embedded_tokens": 21,
-        "exact_hits": 0, "semantic_hits": 0, "misses": 0, "saved_tokens": 0, "saved_ms": 0,
+        "exact_hits": 0, "semantic_hits": 0, "false_hits": 0, "misses": 0, "saved_tokens": 0, "saved_ms": 0,
     });
     let mut search = used.clone();
     search["operation"] = Value::from("memories.search");

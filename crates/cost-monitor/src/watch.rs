@@ -23,7 +23,7 @@ use tokio::sync::{Notify, OnceCell};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::alert::BudgetMessage;
-use crate::brake::Brake;
+use crate::brake;
 use crate::config::Config;
 use crate::metrics::{self, Figures, Publisher};
 use crate::money::Micros;
@@ -154,7 +154,7 @@ impl Watch {
 
     async fn keep_brake(&self) -> Result<()> {
         let actions = self.state.in_force().await?;
-        if Brake::of(&actions).write(&self.brake)? {
+        if brake::write(brake::of(&actions), &self.brake)? {
             let names: Vec<&str> = actions.iter().map(|action| action.name()).collect();
             tracing::warn!(in_force = names.join(","), file = %self.brake.display(), "the brake was set");
         }

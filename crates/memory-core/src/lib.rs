@@ -17,6 +17,7 @@
 //! - [`arena`] searches vectors and words in memory, exactly.
 
 pub mod arena;
+pub mod brake;
 pub mod cache;
 pub mod consolidation;
 mod embedding;

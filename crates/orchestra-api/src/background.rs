@@ -1,13 +1,13 @@
 //! What runs beside the requests as long as the server does.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use memory_core::{CacheFollower, LateEmbedding, Result, TieredMemoryManager};
+use memory_core::{CacheFollower, Error, LateEmbedding, Result, TieredMemoryManager};
 use metrics::{Unit, counter, describe_counter};
 use tokio::task::JoinSet;
 
+use crate::brake::{self, BudgetBrake};
 use crate::metrics::lag::{self, Lag};
 use crate::usage::UsageLog;
 
@@ -32,6 +32,7 @@ pub fn spawn(
     follows_as: Option<&str>,
     mut lag: Lag,
     usage: &Arc<UsageLog>,
+    brake: &Arc<BudgetBrake>,
 ) -> Background {
     let mut loops = JoinSet::new();
     if let Some(name) = follows_as
@@ -41,10 +42,12 @@ pub fn spawn(
         lag.follower = manager.cache_follower(name);
     }
     if let Some(late) = manager.late_embedding() {
+        let late = Late { late, brake: brake.clone() };
         loops.spawn(repeat("late_embedding", "memories without a vector were not embedded", late));
     }
     loops.spawn(repeat("lag", "how far behind things are was not measured", lag));
     loops.spawn(repeat("usage", "what was used was not written down", Windows(usage.clone())));
+    loops.spawn(repeat("brake", "the budget's brake was not read, and stays as it is", Brakes(brake.clone())));
     Background(loops)
 }
 
@@ -64,13 +67,19 @@ impl Steps for CacheFollower {
     }
 }
 
-impl Steps for LateEmbedding {
+/// Vectors that come late, but not while they must not be paid for.
+struct Late {
+    late: LateEmbedding,
+    brake: Arc<BudgetBrake>,
+}
+
+impl Steps for Late {
     async fn step(&mut self) -> Result<usize> {
-        LateEmbedding::step(self).await
+        if self.brake.refuses_embedding() { Ok(0) } else { self.late.step().await }
     }
 
     fn pause(&self) -> Duration {
-        LateEmbedding::pause(self)
+        if self.brake.refuses_embedding() { brake::EVERY } else { self.late.pause() }
     }
 }
 
@@ -93,18 +102,32 @@ impl Steps for Windows {
         let usage = self.0.clone();
         let written = tokio::task::spawn_blocking(move || usage.write()).await;
         let written = written.map_err(std::io::Error::other).flatten();
-        let failed = |error: std::io::Error| memory_core::Error::Backend {
-            provider: "usage",
-            operation: "write",
-            retryable: true,
-            source: error.into(),
-        };
-        written.map(|()| 0).map_err(failed)
+        written.map(|()| 0).map_err(|error| failed("usage", "write", error))
     }
 
     fn pause(&self) -> Duration {
         self.0.window()
     }
+}
+
+/// The looks at the brake's file.
+struct Brakes(Arc<BudgetBrake>);
+
+impl Steps for Brakes {
+    async fn step(&mut self) -> Result<usize> {
+        let brake = self.0.clone();
+        let looked = tokio::task::spawn_blocking(move || brake.look()).await;
+        let looked = looked.map_err(std::io::Error::other).flatten();
+        looked.map(|()| 0).map_err(|error| failed("brake", "read", error))
+    }
+
+    fn pause(&self) -> Duration {
+        brake::EVERY
+    }
+}
+
+fn failed(provider: &'static str, operation: &'static str, error: std::io::Error) -> Error {
+    Error::Backend { provider, operation, retryable: true, source: error.into() }
 }
 
 /// Says once that it fails, and once that it goes on, and counts every time.
@@ -122,7 +145,7 @@ async fn repeat(task: &'static str, failed: &str, mut work: impl Steps) {
             Ok(0) => {}
             Ok(done) => tracing::debug!(done, "done in the background"),
             Err(error) if !std::mem::replace(&mut fails, true) => {
-                tracing::warn!(error = &error as &dyn Error, "{failed}; it is tried again");
+                tracing::warn!(error = &error as &dyn std::error::Error, "{failed}; it is tried again");
             }
             Err(_) => {}
         }

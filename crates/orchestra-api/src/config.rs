@@ -100,6 +100,8 @@ pub struct Settings {
     pub traces: TraceSettings,
     /// How usage is written down.
     pub usage: UsageSettings,
+    /// The file of the budget's brake; none for no brake.
+    pub brake_file: Option<PathBuf>,
     /// All of them as they were given, with the sections of the providers.
     values: Values,
 }
@@ -219,6 +221,7 @@ impl Settings {
                 file: values.get("usage.file"),
                 max_file_bytes: values.of("usage.max_file_bytes"),
             },
+            brake_file: values.get("brake_file"),
             values,
         }
     }

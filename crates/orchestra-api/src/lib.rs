@@ -3,6 +3,7 @@
 //! - [`config`] holds every flag and environment variable of the server, checked once.
 //! - [`state`] opens the providers that the settings name and puts the tiers together.
 //! - [`background`] runs beside the requests.
+//! - [`brake`] is what a budget that is nearly spent asks for.
 //! - [`http`] is the router: every route, limit and error of the interface. It needs no socket, so the command line
 //!   calls the same router in process that [`serve`](mod@serve) puts behind a listener.
 //! - [`identity`] is who calls and what they may do: API keys, limits, the audit log.
@@ -14,6 +15,7 @@
 //! - [`cli`] is the command line, [`client`] its way to the router, [`import`] what it reads files with.
 
 pub mod background;
+pub mod brake;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -15,7 +15,7 @@ use metrics::{
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use crate::state::AppState;
-use crate::{background, observed};
+use crate::{background, brake, observed};
 
 pub mod lag;
 mod process;
@@ -57,6 +57,7 @@ pub fn install() -> bool {
             lag::describe();
             observed::describe();
             background::describe();
+            brake::describe();
             Some(handle)
         })
         .is_some()

@@ -19,6 +19,7 @@ use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::background::{self, Background};
+use crate::brake::{BrakedEmbedder, BudgetBrake};
 use crate::config::{CacheEmbedderSettings, EmbedderSettings, MediumTermProvider, Settings, ShortTermProvider};
 use crate::error::chain;
 use crate::identity::gate::Gate;
@@ -44,6 +45,7 @@ struct Shared {
     settings: Settings,
     gate: Gate,
     usage: Arc<UsageLog>,
+    brake: Arc<BudgetBrake>,
     started: Instant,
     in_flight: Arc<Semaphore>,
     providers: Providers,
@@ -70,7 +72,15 @@ impl AppState {
     pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
         let data = &settings.data;
         make_private_folder(data).with_context(|| format!("cannot make the data folder {}", data.display()))?;
-        let embedder = embedder(settings).await?;
+        let is_paid = matches!(settings.embedder, EmbedderSettings::OpenAi { .. });
+        let brake = Arc::new(BudgetBrake::new(settings.brake_file.clone(), is_paid));
+        if let Err(error) = brake.look() {
+            tracing::warn!(%error, "the budget's brake cannot be read; until it can, none is in force");
+        }
+        let mut embedder = embedder(settings).await?;
+        if is_paid {
+            embedder = Arc::new(BrakedEmbedder::new(embedder, brake.clone()));
+        }
         // Reading a model takes a while, which is as long as opening the memory.
         let (cache_embedder, memories_embedder) = (settings.cache_embedder.clone(), embedder.clone());
         let cache_embedder =
@@ -103,8 +113,8 @@ impl AppState {
         let usage = Arc::new(UsageLog::open(&settings.usage)?);
         let is_elsewhere = settings.short_term_provider != ShortTermProvider::Embedded;
         let follows_as = is_elsewhere.then_some(settings.cache_follower.as_str());
-        let background = background::spawn(&manager, follows_as, lag, &usage);
-        Self::assemble(manager, settings.clone(), providers, usage, Some(background))
+        let background = background::spawn(&manager, follows_as, lag, &usage, &brake);
+        Self::assemble(manager, settings.clone(), providers, usage, brake, Some(background))
     }
 
     /// The state over tiers that the caller put together.
@@ -113,7 +123,8 @@ impl AppState {
     /// When the settings name a tenant that is not acceptable, or the keys file or the audit file cannot be used.
     pub fn new(manager: TieredMemoryManager, settings: Settings) -> anyhow::Result<Self> {
         let usage = Arc::new(UsageLog::open(&settings.usage)?);
-        Self::assemble(manager, settings, Providers::default(), usage, None)
+        let brake = Arc::new(BudgetBrake::new(None, false));
+        Self::assemble(manager, settings, Providers::default(), usage, brake, None)
     }
 
     fn assemble(
@@ -121,6 +132,7 @@ impl AppState {
         settings: Settings,
         providers: Providers,
         usage: Arc<UsageLog>,
+        brake: Arc<BudgetBrake>,
         background: Option<Background>,
     ) -> anyhow::Result<Self> {
         let gate = Gate::open(&settings)?;
@@ -130,6 +142,7 @@ impl AppState {
             settings,
             gate,
             usage,
+            brake,
             started: Instant::now(),
             in_flight,
             providers,
@@ -160,6 +173,12 @@ impl AppState {
     #[must_use]
     pub fn gate(&self) -> &Gate {
         &self.0.gate
+    }
+
+    /// What a budget that is nearly spent asks for.
+    #[must_use]
+    pub fn brake(&self) -> &BudgetBrake {
+        &self.0.brake
     }
 
     /// What tenants used.

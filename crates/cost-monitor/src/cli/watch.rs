@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use chrono::Utc;
 use clap::{Args, Subcommand};
 use cost_monitor::auth::Access;
-use cost_monitor::brake::Brake;
+use cost_monitor::brake as file;
 use cost_monitor::config::Config;
 use cost_monitor::policy::Action;
 use cost_monitor::state::State;
@@ -132,13 +132,13 @@ pub(crate) async fn brake(command: BrakeCommand) -> Result<()> {
         BrakeCommand::Show { state } => {
             let known = open(&state.state).await?;
             let shown =
-                serde_json::json!({ "brake": Brake::of(&known.in_force().await?), "state": known.counts().await? });
+                serde_json::json!({ "brake": file::of(&known.in_force().await?), "state": known.counts().await? });
             say(&serde_json::to_string_pretty(&shown)?)
         }
         BrakeCommand::Release { action, state } => {
             let known = open(&state.state).await?;
             let was_in_force = known.release(action, Utc::now()).await?;
-            Brake::of(&known.in_force().await?).write(&state.state.join(BRAKE_FILE))?;
+            file::write(file::of(&known.in_force().await?), &state.state.join(BRAKE_FILE))?;
             say(&if was_in_force { format!("{action} is released") } else { format!("{action} was not in force") })
         }
     }

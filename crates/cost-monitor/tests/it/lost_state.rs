@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use cost_monitor::brake::Brake;
+use cost_monitor::brake;
 use cost_monitor::policy::Action;
 use cost_monitor::state::State;
 
@@ -21,10 +21,6 @@ fn lose(state: &Path) {
         // One that was never written is lost already.
         let _ = std::fs::remove_file(state.join(file));
     }
-}
-
-fn brake(folder: &Path) -> Option<Brake> {
-    serde_json::from_slice(&std::fs::read(folder.join("brake.json")).ok()?).ok()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,7 +43,7 @@ async fn a_lost_state_is_made_again_and_nothing_is_done_twice() {
     ];
     let watcher = start();
     topic.publish(first.clone()).await;
-    let file = folder.path().join("watch.sqlite");
+    let (file, brake_file) = (folder.path().join("watch.sqlite"), folder.path().join("brake.json"));
     eventually("the watcher has begun", PATIENCE, || async { file.exists() }).await;
     let known = State::open(&file).await.unwrap();
     eventually("the alerts are taken in", PATIENCE, || async { known.counts().await.unwrap().alerts == 2 }).await;
@@ -57,8 +53,8 @@ async fn a_lost_state_is_made_again_and_nothing_is_done_twice() {
         counts.unstored == 0 && counts.unsent == 0
     };
     eventually("everything is passed on", PATIENCE, is_settled).await;
-    let in_force = Brake::of(&BTreeSet::from([Action::SlowConsolidation, Action::RefuseEmbedding]));
-    eventually("the release is seen", PATIENCE, || async { brake(folder.path()) == Some(in_force.clone()) }).await;
+    let in_force = brake::of(&BTreeSet::from([Action::SlowConsolidation, Action::RefuseEmbedding]));
+    eventually("the release is seen", PATIENCE, || async { brake::read(&brake_file) == Some(in_force) }).await;
     watcher.kill();
     drop(known);
     lose(folder.path());
@@ -83,7 +79,11 @@ async fn a_lost_state_is_made_again_and_nothing_is_done_twice() {
     let keys = receiver.keys();
     assert_eq!(keys.keys().cloned().collect::<Vec<_>>(), expected);
     assert!(keys.values().all(|&times| times == 1), "{keys:?}");
-    assert_eq!(brake(folder.path()), Some(in_force), "what was released stays so, and so does a period that is over");
+    assert_eq!(
+        brake::read(&brake_file),
+        Some(in_force),
+        "what was released stays so, and so does a period that is over"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -53,6 +53,11 @@ pub async fn run(args: Args, client: &Client, screen: &Screen) -> Outcome {
         ("threshold".into(), format!("{:.2}", stats["cache_threshold"].as_f64().unwrap_or_default())),
         ("embedder".into(), words::text(&stats, "cache_embedder").to_owned()),
     ];
+    let brake = stats["brake"].as_object().into_iter().flatten();
+    let in_force: Vec<&str> = brake.filter(|(_, is_on)| **is_on == true).map(|(action, _)| action.as_str()).collect();
+    if !in_force.is_empty() {
+        screen.note(&format!("The budget's brake is on: {}.", in_force.join(", ")));
+    }
     if cache.is_null() {
         screen.note("The semantic cache is away: what it holds is not known.");
     }

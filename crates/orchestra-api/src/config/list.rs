@@ -117,6 +117,12 @@ pub const SETTINGS: &[Setting] = &[
         "Where the memories live.",
     )
     .or("embedded"),
+    path(
+        "brake_file",
+        "FILE",
+        "The budget's brake, which is followed while the server runs: the brake.json of `cost-monitor watch`. While it says \
+         so the cache answers more, consolidation waits, and nothing is embedded by --embedder openai. Default: none.",
+    ),
     bool("long_term_enabled", "Whether facts and procedures (the kinds semantic and procedural) are kept and recalled.")
         .or("true"),
     bool(

@@ -69,6 +69,7 @@ pub static CODES: &[Code] = &[
     code(500, "internal", "The server failed; its log says why, under the request's id."),
     code(501, "no_working_memory", "This server keeps no conversations that go on."),
     code(502, "embedder_refused", "The embedding model refused the request; nothing of it was kept."),
+    code(503, "budget_brake", "The budget's brake is on, and this can wait. Try again after `Retry-After` seconds."),
     code(503, "embedder_unavailable", "The embedding model does not answer now; nothing of the request was kept."),
     code(
         503,

@@ -160,7 +160,8 @@ pub async fn lookup(State(state): State<AppState>, identity: Identity, body: Jso
 /// What a hit must pass, with what the request does not say taken from the settings.
 pub(super) fn policy(state: &AppState, threshold: Option<f32>, mode: Option<CacheMode>) -> CachePolicy {
     let default = state.manager().cache_policy();
-    CachePolicy { threshold: threshold.unwrap_or(default.threshold), mode: mode.unwrap_or(default.mode) }
+    let threshold = threshold.unwrap_or_else(|| state.brake().now().cache_threshold(default.threshold));
+    CachePolicy { threshold, mode: mode.unwrap_or(default.mode) }
 }
 
 /// An answer: to a prompt, or to the question that a fill was given for.

@@ -2,9 +2,12 @@
 
 pub mod openapi;
 
+use std::time::{Duration, Instant};
+
 use axum::Extension;
 use axum::Json;
 use axum::extract::State;
+use axum::http::{StatusCode, header};
 use memory_core::consolidation::Step;
 use memory_core::manager::{ConsolidateReport, StepOutcome};
 use memory_core::{ConsolidateRequest, Memory, MemoryId, WriteToken};
@@ -14,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::cursor::List;
 use super::json::{Fields, JsonBody};
 use super::wire::{Limit, ScopeBody};
+use crate::brake;
 use crate::error::Problem;
 use crate::identity::Identity;
 use crate::identity::audit::Touched;
@@ -110,6 +114,12 @@ impl ConsolidatedView {
     }
 }
 
+fn braked(what: &str, wait: Duration) -> Problem {
+    let seconds = wait.as_secs().max(1);
+    let detail = format!("{what} while the budget's brake is on; try again in {seconds} s");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "budget_brake", detail).header(header::RETRY_AFTER, seconds)
+}
+
 /// `POST /v1/consolidate`: one bounded run; `next` is the `cursor` of the one that goes on.
 pub async fn consolidate(
     State(state): State<AppState>,
@@ -124,7 +134,19 @@ pub async fn consolidate(
     if let Some(Limit(limit)) = body.limit {
         request.limit = limit;
     }
+    // One that goes on with a run belongs to it.
+    let begins = request.cursor.is_none() && !request.dry_run;
+    let tenant = identity.tenant.tenant_name();
+    if let Some(wait) = begins.then(|| state.brake().consolidation_wait(tenant, Instant::now())).flatten() {
+        return Err(braked("consolidation is slowed", wait));
+    }
+    if !request.dry_run && state.brake().refuses_embedding() {
+        return Err(braked("consolidation would have new memories embedded", brake::EVERY));
+    }
     let report = state.manager().consolidate(&request).await?;
+    if begins {
+        state.brake().consolidated(tenant, Instant::now());
+    }
     let closed = report.steps.iter().flat_map(|done| done.step.closes().iter().map(|memory| memory.id.as_uuid()));
     let made = report.steps.iter().map(|done| done.step.result().0.as_uuid());
     let touched = Touched { ids: made.chain(closed).collect(), dry_run: request.dry_run };

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use memory_core::brake::Brake;
 use memory_core::{CacheStats, Degradation, StoreStats};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -36,6 +37,8 @@ pub struct StatsView {
     cache_embedder: String,
     /// The least similarity of a hit by meaning.
     cache_threshold: f32,
+    /// What the budget's brake has in force; the threshold above is as it says.
+    brake: Brake,
     /// Who keeps the cache.
     short_term_provider: &'static str,
     /// Who keeps the memories.
@@ -74,7 +77,8 @@ pub async fn stats(State(state): State<AppState>, identity: Identity, mut params
         cache,
         embedder: manager.embedder().space().to_string(),
         cache_embedder: manager.cache_embedder().space().to_string(),
-        cache_threshold: manager.cache_policy().threshold,
+        cache_threshold: state.brake().now().cache_threshold(manager.cache_policy().threshold),
+        brake: state.brake().now(),
         short_term_provider: settings.short_term_provider.name(),
         medium_term_provider: settings.medium_term_provider.name(),
         long_term_enabled: settings.long_term_enabled,

@@ -4,6 +4,7 @@
 
 mod any_input;
 mod bad_input;
+mod budget_brake;
 mod connection;
 mod documented;
 mod drain;

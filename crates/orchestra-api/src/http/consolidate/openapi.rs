@@ -40,6 +40,6 @@ pub fn operations() -> Vec<Operation> {
                 }),
             )],
         )
-        .refuses(&["invalid_cursor", "busy", "embedder_refused", "embedder_unavailable"]),
+        .refuses(&["invalid_cursor", "busy", "budget_brake", "embedder_refused", "embedder_unavailable"]),
     ]
 }

@@ -76,6 +76,7 @@ fn stats() -> Operation {
                 "embedder": "static-256@1/256",
                 "cache_embedder": "static-256@1/256",
                 "cache_threshold": 0.9,
+                "brake": {"tighten_cache": false, "slow_consolidation": false, "refuse_embedding": false},
                 "short_term_provider": "embedded",
                 "medium_term_provider": "embedded",
                 "long_term_enabled": true,

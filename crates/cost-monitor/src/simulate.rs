@@ -71,8 +71,10 @@ impl Simulation {
         };
         // California is eight hours behind here in winter; summer time moves a line to another day, not to another month
         // but in its first hour, as in a real export.
-        let invoice =
-            if random.below(400) == 0 { date + Days::new(20) } else { (began - Duration::hours(8)).date_naive() };
+        let usual = (began - Duration::hours(8)).date_naive();
+        // A few lines come with the invoice of the next month; none with one that has not begun.
+        let late = Some(date + Days::new(20)).filter(|_| random.below(400) == 0);
+        let invoice = late.filter(|late| *late < self.first + Days::new(u64::from(self.days))).unwrap_or(usual);
         ExportLine {
             billing_account_id: "01AAAA-BBBBBB-CCCCCC",
             service: Described { id: sku.service_id, description: sku.service },

@@ -2,7 +2,7 @@
 
 mod plot;
 
-use super::Report;
+use super::{Month, Report};
 use crate::money::Micros;
 
 /// Beside the page, so that it can be read as a style sheet.
@@ -22,7 +22,8 @@ pub(super) fn page(report: &Report) -> String {
         "<!doctype html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n\
          <meta name=viewport content=\"width=device-width, initial-scale=1\">\n<title>Cost of the memory</title>\n\
          <style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>Cost of the memory</h1>\n\
-         <p class=about>In {currency}, net of credits, up to {newest}: {} days of the billing export.</p>\n",
+         <p class=about>In {currency}, net of credits, up to {newest}: {} days of the billing export. \
+         The newest day's lines are still coming.</p>\n",
         report.days().len()
     );
     page += &cards(report);
@@ -37,12 +38,7 @@ pub(super) fn page(report: &Report) -> String {
     });
     page += &table(&["Component", "Net", "Share", "By day"], &[1, 2], rows);
     page += "<h2>Months</h2>\n";
-    let rows = report.monthly.iter().map(|month| {
-        let forecast = month.forecast_micros.filter(|_| month.is_open).map_or(String::new(), amount);
-        let amounts = [month.gross_micros, month.credit_micros, month.net_micros].map(amount);
-        [escape(&month.invoice_month), escape(&month.component)].into_iter().chain(amounts).chain([forecast]).collect()
-    });
-    page += &table(&["Month", "Component", "Gross", "Credits", "Net", "At its end"], &[2, 3, 4, 5], rows);
+    page += &months(report);
     if !report.anomalies.is_empty() {
         page +=
             "<h2>Days that stand out</h2>\n<p class=about>Half as much again as the mean of the 14 days before.</p>\n";
@@ -52,16 +48,17 @@ pub(super) fn page(report: &Report) -> String {
         });
         page += &table(&["Day", "Component", "Net", "Expected"], &[2, 3], rows);
     }
+    page += &credits(report);
     page += &tenants(report);
     page += "<h2>Cache</h2>\n<p class=about>What hits spared, less what false hits cost, less the cache itself.</p>\n";
     let rows = report.unit_costs.iter().map(|unit| {
         let saved = report.savings.iter().find(|saving| saving.invoice_month == unit.invoice_month);
         let optional = |value: Option<Micros>| value.map_or("–".to_owned(), amount);
         vec![
-            escape(&unit.invoice_month),
-            unit.recalls.to_string(),
+            month(&unit.invoice_month),
+            count(unit.recalls),
             optional(unit.per_1000_recalls_micros),
-            unit.hits.to_string(),
+            count(unit.hits),
             optional(unit.per_hit_micros),
             optional(saved.map(|saved| saved.gross_micros)),
             optional(saved.map(|saved| -saved.false_hit_micros)),
@@ -69,7 +66,8 @@ pub(super) fn page(report: &Report) -> String {
             optional(saved.map(|saved| saved.net_micros - unit.cache_micros)),
         ]
     });
-    let names = ["Month", "Recalls", "Per 1,000", "Hits", "Per hit", "Saved", "False hits", "The cache", "Saved, net"];
+    let names =
+        ["Month", "Recalls", "1,000 of them", "Hits", "Per hit", "Saved", "False hits", "The cache", "Saved, net"];
     page += &table(&names, &[1, 2, 3, 4, 5, 6, 7, 8], rows);
     page += "<h2>Dearest SKUs of the newest month</h2>\n";
     let rows = report.skus.iter().take(15).map(|sku| {
@@ -82,9 +80,9 @@ pub(super) fn page(report: &Report) -> String {
 
 fn cards(report: &Report) -> String {
     let mut cards = Vec::new();
-    if let Some((month, net, forecast)) = report.newest_month() {
-        cards.push((format!("{} so far", escape(month)), amount(net)));
-        cards.extend(forecast.map(|forecast| ("at the month's end".to_owned(), amount(forecast))));
+    if let Some((name, net, forecast)) = report.newest_month() {
+        cards.push((format!("{} so far", month(name)), amount(net)));
+        cards.extend(forecast.map(|forecast| (format!("forecast for {}", month(name)), amount(forecast))));
     }
     let newest = report.newest_month().map(|(month, _, _)| month);
     if let Some(unit) = report.unit_costs.iter().find(|unit| Some(unit.invoice_month.as_str()) == newest) {
@@ -99,10 +97,49 @@ fn cards(report: &Report) -> String {
     format!("<div class=cards>\n{}</div>\n", cards.collect::<String>())
 }
 
+/// Each month and, below it, its components.
+fn months(report: &Report) -> String {
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for of_month in report.monthly.chunk_by(|one, other| one.invoice_month == other.invoice_month) {
+        let sum = |of: fn(&Month) -> Micros| of_month.iter().map(of).sum::<Micros>();
+        let forecast: Option<Micros> =
+            of_month.iter().map(|month| month.forecast_micros.filter(|_| month.is_open)).sum();
+        let all = [sum(|month| month.gross_micros), sum(|month| month.credit_micros), sum(|month| month.net_micros)];
+        let all =
+            all.into_iter().map(Some).chain([forecast]).map(|sum| sum.map_or(String::new(), |sum| bold(&amount(sum))));
+        rows.push([bold(&month(&of_month[0].invoice_month)), bold("all")].into_iter().chain(all).collect());
+        for part in of_month {
+            let forecast = part.forecast_micros.filter(|_| part.is_open).map_or(String::new(), amount);
+            let amounts = [part.gross_micros, part.credit_micros, part.net_micros].map(amount);
+            rows.push([String::new(), escape(&part.component)].into_iter().chain(amounts).chain([forecast]).collect());
+        }
+    }
+    table(&["Month", "Component", "Gross", "Credits", "Net", "At its end"], &[2, 3, 4, 5], rows.into_iter())
+}
+
+/// What was taken off in the newest month.
+fn credits(report: &Report) -> String {
+    let Some((newest, _, _)) = report.newest_month() else { return String::new() };
+    let rows: Vec<Vec<String>> = report
+        .credits
+        .iter()
+        .filter(|credit| credit.invoice_month == newest)
+        .map(|credit| {
+            let names = [&credit.credit_name, &credit.credit_type, &credit.component].map(|name| escape(name));
+            names.into_iter().chain([amount(credit.credit_micros)]).collect()
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let rows = table(&["Credit", "Kind", "Component", "Amount"], &[3], rows.into_iter());
+    format!("<h2>Credits in {}</h2>\n{rows}", month(newest))
+}
+
 fn tenants(report: &Report) -> String {
-    let Some((month, _, _)) = report.newest_month() else { return String::new() };
-    let of: Vec<_> = report.tenants.iter().filter(|tenant| tenant.invoice_month == month).collect();
-    let (all, most) =
+    let Some((newest, _, _)) = report.newest_month() else { return String::new() };
+    let of: Vec<_> = report.tenants.iter().filter(|tenant| tenant.invoice_month == newest).collect();
+    let (all, most): (Micros, _) =
         (of.iter().map(|tenant| tenant.cost_micros).sum(), of.iter().map(|tenant| tenant.cost_micros).max());
     let rows = of.iter().take(30).map(|tenant| {
         let name = tenant.tenant.as_deref().map_or("<i>nobody</i>".to_owned(), escape);
@@ -110,7 +147,8 @@ fn tenants(report: &Report) -> String {
         vec![name, amount(tenant.cost_micros), share(tenant.cost_micros, all), bar]
     });
     let shares = table(&["Tenant", "Cost", "Share", ""], &[1, 2], rows);
-    format!("<h2>Tenants in {}</h2>\n<p class=about>Shares of the invoice, {all} in all.</p>\n{shares}", escape(month))
+    let all = amount(all);
+    format!("<h2>Tenants in {}</h2>\n<p class=about>Shares of the invoice, {all} in all.</p>\n{shares}", month(newest))
 }
 
 fn table(names: &[&str], numbers: &[usize], rows: impl Iterator<Item = Vec<String>>) -> String {
@@ -127,8 +165,40 @@ fn table(names: &[&str], numbers: &[usize], rows: impl Iterator<Item = Vec<Strin
     )
 }
 
+/// As people read it: whole cents, or the first two digits of what is less. The other forms of the report are exact.
 fn amount(amount: Micros) -> String {
-    amount.to_string().replace('-', "−")
+    let (sign, micros) = (if amount.0 < 0 { "−" } else { "" }, amount.0.unsigned_abs());
+    if micros == 0 || micros >= 9_950 {
+        let cents = (micros + 5_000) / 10_000;
+        return format!("{sign}{}.{:02}", grouped(cents / 100), cents % 100);
+    }
+    let digits = micros.ilog10().saturating_sub(1);
+    let unit = 10_u64.pow(digits);
+    let rounded = (micros + unit / 2) / unit * unit;
+    format!("{sign}0.{}", format!("{rounded:06}").trim_end_matches('0'))
+}
+
+fn count(count: i64) -> String {
+    grouped(count.unsigned_abs())
+}
+
+/// With a comma before every third digit.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|group| str::from_utf8(group).ok()).collect();
+    groups.join(",")
+}
+
+/// `202611` as 2026-11.
+fn month(name: &str) -> String {
+    match name.split_at_checked(4) {
+        Some((year, month)) if name.len() == 6 => escape(&format!("{year}-{month}")),
+        _ => escape(name),
+    }
+}
+
+fn bold(text: &str) -> String {
+    format!("<b>{text}</b>")
 }
 
 fn share(part: Micros, all: Micros) -> String {
@@ -154,6 +224,15 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::report::{Month, Tenant};
+
+    #[test]
+    fn amounts_are_rounded_to_what_people_read() {
+        let micros =
+            [0, 1_234_567_890, 5_000_000, 899_749, 994_999, 995_000, 9_949, 9_950, 4_999, 456, 1_353, 7, -38_500];
+        let shown: Vec<String> = micros.map(|micros| amount(Micros(micros))).into();
+        insta::assert_snapshot!(shown.join(" "), @"0.00 1,234.57 5.00 0.90 0.99 1.00 0.0099 0.01 0.005 0.00046 0.0014 0.000007 −0.04");
+        assert_eq!((month("202611"), month("x")), ("2026-11".to_owned(), "x".to_owned()));
+    }
 
     #[test]
     fn a_page_loads_nothing_and_no_name_becomes_markup() {

@@ -57,6 +57,8 @@ struct Sums {
     gross: i128,
     credit: i128,
     lines: u64,
+    /// Of a SKU, in billionths of its unit.
+    amount: i128,
 }
 
 impl Sums {
@@ -113,7 +115,9 @@ impl Bill {
             };
             add(self.daily.entry((day, component)).or_default());
             add(self.monthly.entry((invoice.clone(), component)).or_default());
-            add(self.sku.entry((day, line.sku.id)).or_default());
+            let sku = self.sku.entry((day, line.sku.id)).or_default();
+            add(sku);
+            sku.amount += nanos(line.usage.amount_in_pricing_units);
             *self.whole.entry((invoice.clone(), component, day)).or_default() += gross + credit;
             for label in &line.labels {
                 *self.label.entry((day, label.key, label.value)).or_default() += gross + credit;
@@ -164,6 +168,11 @@ impl Bill {
         let shown =
             |((day, sku), sums): (&(NaiveDate, &str), &Sums)| format!("{day} {sku} {} {:?}", sums.lines, sums.micros());
         self.sku.iter().map(shown).collect()
+    }
+
+    /// How much of a SKU was used on each day, in billionths of its unit.
+    pub fn amounts(&self) -> BTreeMap<(NaiveDate, &str), i128> {
+        self.sku.iter().map(|(&place, sums)| (place, sums.amount)).collect()
     }
 
     pub fn by_label(&self) -> Vec<String> {

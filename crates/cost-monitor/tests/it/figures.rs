@@ -80,6 +80,25 @@ async fn every_figure_is_that_of_the_lines_to_the_millionth() {
     let by_sku =
         format!("CONCAT(CAST(usage_day AS STRING), ' ', sku_id, ' ', CAST(line_count AS STRING), ' ', {money})");
     assert_same("cost_by_sku", bill.by_sku(), shown(&warehouse, &by_sku, "cost_by_sku").await);
+    // Sums of floating point numbers, in whatever order: right to the millionth of the unit and to twelve digits.
+    #[derive(Deserialize)]
+    struct Used {
+        usage_day: NaiveDate,
+        sku_id: String,
+        amount: f64,
+    }
+    let sql = format!(
+        "SELECT usage_day, sku_id, SUM(amount) AS amount FROM {} GROUP BY usage_day, sku_id",
+        warehouse.place().table("cost_by_sku").unwrap()
+    );
+    let used: Vec<Used> = warehouse.query(&sql, &[]).await.unwrap();
+    let amounts = bill.amounts();
+    assert_eq!(used.len(), amounts.len());
+    for Used { usage_day, sku_id, amount } in &used {
+        let expected = amounts[&(*usage_day, &**sku_id)] as f64 / 1e9;
+        let off = (amount - expected).abs();
+        assert!(off < 1e-6_f64.max(expected.abs() * 1e-12), "{usage_day} {sku_id}: {amount} is not {expected}");
+    }
     let by_label =
         "CONCAT(CAST(usage_day AS STRING), ' ', label_key, ' ', label_value, ' ', CAST(net_micros AS STRING))";
     assert_same("cost_by_label", bill.by_label(), shown(&warehouse, by_label, "cost_by_label").await);

@@ -29,7 +29,7 @@ pub(super) fn days(report: &Report) -> String {
     let top = (highest / step).ceil() * step;
     let y = |amount: f64| (HEIGHT - BELOW) * (1.0 - amount / top) + 8.0;
     let mut svg = format!(
-        "<svg class=plot viewBox=\"0 0 {WIDTH} {}\" role=img aria-label=\"Net cost by day and component\">\n",
+        "<div class=scroll><svg class=plot viewBox=\"0 0 {WIDTH} {}\" role=img aria-label=\"Net cost by day and component\">\n",
         HEIGHT + 8.0
     );
     let mut line = 0.0;
@@ -63,7 +63,7 @@ pub(super) fn days(report: &Report) -> String {
             let _ = writeln!(svg, "<text x={:.1} y={:.0}>{}</text>", x, HEIGHT + 2.0, day.format("%b %-d"));
         }
     }
-    svg += "</svg>\n<p class=legend>";
+    svg += "</svg></div>\n<p class=legend>";
     for (place, (component, _)) in components.iter().enumerate() {
         let _ = write!(svg, "<span><span class=\"swatch c{}\"></span>{}</span> ", place % COLOURS, escape(component));
     }

@@ -3,14 +3,18 @@
 use std::collections::BTreeSet;
 use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::{Json, Router};
 use memory_testkit::services::{self, Service};
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use crate::dataset::{PROJECT, dataset};
+use crate::messages::eventually;
+use crate::topics::Topic;
 
 /// What the stand-in was sent: paths and bodies.
 type Sent = Arc<Mutex<Vec<(String, Value)>>>;
@@ -37,11 +41,16 @@ async fn monitoring() -> (String, Sent) {
 }
 
 /// The program, with figures of the emulator.
-async fn cost_monitor(dataset: &str, arguments: &[&str]) -> Output {
+fn command(dataset: &str, arguments: &[&str]) -> Command {
     let bigquery = services::url(Service::BigQuery).unwrap();
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_cost-monitor"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cost-monitor"));
     command.args(arguments).args(["--project", PROJECT, "--dataset", dataset]).env("BIGQUERY_EMULATOR_HOST", bigquery);
-    command.stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap()
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+async fn cost_monitor(dataset: &str, arguments: &[&str]) -> Output {
+    command(dataset, arguments).output().await.unwrap()
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -97,4 +106,18 @@ async fn a_stand_in_for_cloud_monitoring_is_sent_what_the_report_says() {
     let output = cost_monitor(dataset, &["report", "--metrics-project", "my-project"]).await;
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("figures of an emulator"));
+
+    // The watcher writes the same by itself.
+    let Some(topic) = Topic::make("metered").await else { return };
+    sent.lock().unwrap().clear();
+    let folder = tempfile::tempdir().unwrap();
+    let mut watch = command(dataset, &["watch", "--subscription", &topic.subscription, "--budget", "99"]);
+    watch.args(["--metrics-project", "my-project", "--metrics-endpoint", &url]).arg("--state").arg(folder.path());
+    let mut watcher = watch.env("PUBSUB_EMULATOR_HOST", &topic.host).stderr(Stdio::null()).spawn().unwrap();
+    eventually("metrics are written", Duration::from_secs(120), async || !sent.lock().unwrap().is_empty()).await;
+    watcher.kill().await.unwrap();
+    let (_, body) = sent.lock().unwrap().pop().unwrap();
+    let mut budget = body["timeSeries"].as_array().unwrap().iter();
+    let budget = budget.find(|series| series["metric"]["type"] == "custom.googleapis.com/memory/cost/budget_usd");
+    assert_eq!(value(budget.unwrap()), 99.0);
 }

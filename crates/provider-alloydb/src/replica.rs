@@ -1,5 +1,6 @@
 //! [`Replica`]: the store as whoever moves it sees it, over all tenants, with the rights of a role of its own.
 
+mod items;
 mod read;
 mod scan;
 mod streams;

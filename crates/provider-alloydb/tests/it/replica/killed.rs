@@ -1,6 +1,6 @@
 //! A mover that is killed.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use memory_core::{Clock as _, Error, Item, Replica as _};
 use memory_testkit::make;
@@ -23,6 +23,23 @@ fn batch_of(generation: u64, now: memory_core::Timestamp) -> Vec<Item> {
     items.collect()
 }
 
+/// A process that does not outlive the test, however that ends.
+struct Mover(Child);
+
+impl Mover {
+    /// Ends it by SIGKILL.
+    fn kill(&mut self) {
+        self.0.kill().expect("it is there");
+        self.0.wait().expect("it has ended");
+    }
+}
+
+impl Drop for Mover {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
 /// What the process does that is killed; on its own there is nothing for it to do.
 #[tokio::test]
 async fn writes_until_it_is_killed() {
@@ -41,13 +58,13 @@ async fn a_mover_that_is_killed_leaves_nothing_half_written() {
     let Some(home) = Home::new() else { return };
     let replica = home.replica().await;
     replica.set_gate(closed(1)).await.unwrap();
-    let mut mover = Command::new(std::env::current_exe().unwrap())
+    let mover = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "replica::killed::writes_until_it_is_killed", "--nocapture"])
         .env(KILLED, format!("{} {}", home.url, home.name))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+        .spawn();
+    let mut mover = Mover(mover.unwrap());
     let mut direct = home.direct().await;
     let is_writing = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' \
                       AND query LIKE '%write_moved_memories%' AND pid <> pg_backend_pid()";
@@ -58,9 +75,7 @@ async fn a_mover_that_is_killed_leaves_nothing_half_written() {
         sized > 0 && active > 0
     })
     .await;
-    // SIGKILL.
-    mover.kill().unwrap();
-    mover.wait().unwrap();
+    mover.kill();
     // It may be that the server ends the transaction first, or drops it.
     replica.set_gate(closed(2)).await.unwrap();
     let (memories, sessions): (i64, i64) =

@@ -91,6 +91,12 @@ impl TieredMemoryManager {
         self.working_memory.as_ref()
     }
 
+    /// The whole of the store of memories, for whoever moves it; `None` where it cannot be moved.
+    #[must_use]
+    pub fn replica(&self) -> Option<&dyn crate::Replica> {
+        self.medium_term_provider.replica()
+    }
+
     /// The embedder of memories and questions.
     #[must_use]
     pub fn embedder(&self) -> &Arc<dyn Embedder> {

@@ -100,6 +100,13 @@ impl Problem {
         self
     }
 
+    /// The same problem about one field, with what is allowed there.
+    #[must_use]
+    pub fn with_allowed(mut self, field: impl Into<String>, allowed: impl Into<String>) -> Self {
+        self.0.allowed = Some(allowed.into());
+        self.about(field)
+    }
+
     /// The same problem with a header.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {

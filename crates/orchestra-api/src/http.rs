@@ -19,6 +19,7 @@
 //! | `GET /v1/stats` | what the tiers hold |
 //! | `POST /mcp` | the tools of the Model Context Protocol ([`crate::mcp`]) |
 //! | `GET /v1/usage` | what the tenant used |
+//! | `/v1/replica/…` | the whole store, of every tenant, for whoever moves it |
 //! | `GET /openapi.json`, `/docs` | the document of this interface, and a page that shows it ([`document`]) |
 //! | `GET /v1/identity` | whom the caller's key speaks for |
 //! | `GET /healthz`, `/readyz` | whether the process lives, whether the store answers |
@@ -41,6 +42,7 @@ mod openapi;
 mod operations;
 mod params;
 mod rejections;
+mod replica;
 mod request;
 mod search;
 mod sessions;
@@ -110,6 +112,7 @@ pub fn needs() -> Vec<(Method, &'static str, Need)> {
 fn table() -> Vec<Route> {
     const READ: Need = Need::Permission(Permission::Read);
     const WRITE: Need = Need::Permission(Permission::Write);
+    const MOVE: Need = Need::Permission(Permission::Move);
     vec![
         Route::new(Method::POST, "/v1/memories", WRITE, "memories.add", memories::add),
         Route::new(Method::GET, "/v1/memories", READ, "memories.list", memories::list),
@@ -136,6 +139,23 @@ fn table() -> Vec<Route> {
         Route::new(Method::POST, "/v1/consolidate", WRITE, "consolidate", consolidate::consolidate),
         Route::new(Method::GET, "/v1/stats", READ, "stats", operations::stats),
         Route::new(Method::GET, "/v1/usage", READ, "usage", usage::usage),
+        Route::new(Method::GET, "/v1/replica/size", MOVE, "replica.size", replica::size),
+        Route::new(Method::GET, "/v1/replica/gate", MOVE, "replica.gate", replica::gate),
+        Route::new(Method::POST, "/v1/replica/gate", MOVE, "replica.set_gate", replica::set_gate),
+        Route::new(Method::GET, "/v1/replica/items", MOVE, "replica.scan", replica::scan),
+        Route::new(Method::POST, "/v1/replica/items/read", MOVE, "replica.read", replica::read),
+        Route::new(Method::POST, "/v1/replica/items", MOVE, "replica.write", replica::write),
+        Route::new(Method::POST, "/v1/replica/streams", MOVE, "replica.capture", replica::capture),
+        Route::new(Method::DELETE, "/v1/replica/streams/{id}", MOVE, "replica.release", replica::release),
+        Route::new(Method::GET, "/v1/replica/streams/{id}", MOVE, "replica.lag", replica::lag),
+        Route::new(Method::GET, "/v1/replica/streams/{id}/changes", MOVE, "replica.changed", replica::changed),
+        Route::new(
+            Method::POST,
+            "/v1/replica/streams/{id}/acknowledge",
+            MOVE,
+            "replica.acknowledge",
+            replica::acknowledge,
+        ),
         Route::new(Method::GET, "/v1/identity", Need::Identity, "identity", operations::identity),
         Route::new(Method::GET, "/openapi.json", Need::Nothing, "openapi", docs::document),
         Route::new(Method::GET, "/docs", Need::Nothing, "docs", docs::page),

@@ -59,7 +59,8 @@ struct Create {
     #[arg(long, default_value = "")]
     name: String,
     /// What it may do. read: reads, searches, cache lookups. write: writes, corrections, forgetting what is named, cache
-    /// entries. admin: forgetting a whole scope, and the stats of the process. None includes another.
+    /// entries. admin: forgetting a whole scope, and the stats of the process. move: the whole store, of every tenant, for
+    /// whoever moves it. None includes another.
     #[arg(long, value_name = "LIST", default_value = "read,write")]
     scopes: Access,
     /// How long it is valid, such as 90d. Default: until it is revoked.

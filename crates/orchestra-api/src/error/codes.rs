@@ -67,6 +67,7 @@ pub static CODES: &[Code] = &[
     code(421, "wrong_host", "A server for this machine alone was asked by another name."),
     code(429, "rate_limited", "The tenant makes more requests than it may. Try again after `Retry-After` seconds."),
     code(500, "internal", "The server failed; its log says why, under the request's id."),
+    code(501, "no_replica", "The store of this server cannot be moved through it."),
     code(501, "no_working_memory", "This server keeps no conversations that go on."),
     code(502, "embedder_refused", "The embedding model refused the request; nothing of it was kept."),
     code(503, "budget_brake", "The budget's brake is on, and this can wait. Try again after `Retry-After` seconds."),

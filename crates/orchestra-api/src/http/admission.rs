@@ -147,6 +147,19 @@ async fn worked_on((state, need, operation): Admitted, identity: Identity, reque
         Need::Permission(Permission::Read) => {
             in_its_turn(&state, counted(state.clone(), identity.tenant, operation, work)).await
         }
+        // The whole store's, and no tenant's: nobody's usage.
+        Need::Permission(Permission::Move) => {
+            let audited = state.clone();
+            let work = async move {
+                let response = work.await;
+                // Handlers say of what they changed that they did: reading all of it would leave nothing else in the log.
+                if response.extensions().get::<Touched>().is_some() || response.status().is_client_error() {
+                    audit(&audited, &identity, request_id.as_ref(), operation, &response);
+                }
+                response
+            };
+            Box::pin(to_its_end(&state, trace, work)).await
+        }
         Need::Permission(Permission::Write | Permission::Admin) => {
             let audited = state.clone();
             let counted = counted(state.clone(), identity.tenant.clone(), operation, work);

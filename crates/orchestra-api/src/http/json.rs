@@ -50,12 +50,22 @@ impl FromRequest<AppState> for JsonBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
+        Self::read(request, state.settings().limits.body_bytes).await
+    }
+}
+
+impl JsonBody {
+    /// The body of a request, `limit` bytes at most.
+    ///
+    /// # Errors
+    /// As for every body: a 400, 408, 413 or 415.
+    pub async fn read(request: Request, limit: usize) -> Result<Self, Problem> {
         // All that these routes are told is in the body. Those that change one memory take their parameters themselves.
         if request.method() == Method::POST {
             Params::read(request.uri().query().unwrap_or_default())?.finish()?;
         }
         check_content_type(request.headers())?;
-        let bytes = read_body(request, state.settings().limits.body_bytes).await?;
+        let bytes = read_body(request, limit).await?;
         usage::note(|usage| usage.bytes_in += bytes.len() as u64);
         let text = String::from_utf8(bytes).map_err(|error| {
             let at = error.utf8_error().valid_up_to();

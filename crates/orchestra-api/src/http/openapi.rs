@@ -15,7 +15,8 @@ use serde_json::{Map, Value, json};
 
 use super::admission::Route;
 use super::{
-    ask, cache, consolidate, docs, feedback, memories, operations, rejections, search, sessions, usage, working,
+    ask, cache, consolidate, docs, feedback, memories, operations, rejections, replica, search, sessions, usage,
+    working,
 };
 use crate::error::{Document, PROBLEM_JSON, codes};
 use crate::identity::{Need, Permission};
@@ -24,7 +25,7 @@ pub use operation::Operation;
 use operation::{Content, Resource};
 pub use parameter::{
     Parameter, dry_run, if_match, kind_and_filter, memory_id, page, reject, rejection_key, scope, session_id,
-    user_and_agent, with_embeddings, writing,
+    stream_name, user_and_agent, with_embeddings, writing,
 };
 use schemas::{Schemas, in_plain_words};
 
@@ -57,6 +58,7 @@ fn resources() -> Vec<Resource> {
         resource("Working memory", "A conversation that goes on.", working::openapi::operations()),
         resource("Rejections", "Values that are not written again.", rejections::openapi::operations()),
         resource("Consolidation", "What is said many times, put together.", consolidate::openapi::operations()),
+        resource("Move", "The whole store, for whoever moves it.", replica::openapi::operations()),
         resource("Operations", "What the operator asks.", operator),
         resource("Documentation", "This interface.", docs::operations()),
     ]

@@ -20,11 +20,13 @@ pub enum Permission {
     Write,
     /// Forgetting a whole scope, and what concerns the process rather than a tenant.
     Admin,
+    /// The whole store, of every tenant, for whoever moves it.
+    Move,
 }
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
+    pub const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Admin, Self::Move];
 
     /// Its name, as flags, the keys file and answers spell it.
     #[must_use]
@@ -33,6 +35,7 @@ impl Permission {
             Self::Read => "read",
             Self::Write => "write",
             Self::Admin => "admin",
+            Self::Move => "move",
         }
     }
 }
@@ -44,7 +47,7 @@ pub struct Access(u8);
 
 impl Access {
     /// Everything.
-    pub const ALL: Self = Self(0b111);
+    pub const ALL: Self = Self(0b1111);
 
     /// Whether the scope is in the set.
     #[must_use]
@@ -91,7 +94,7 @@ impl FromStr for Access {
         let permissions: Option<Vec<_>> = text.split(',').map(named).collect();
         permissions
             .map(Self::from)
-            .ok_or_else(|| format!("{text:?} is no list of scopes; expected some of read,write,admin"))
+            .ok_or_else(|| format!("{text:?} is no list of scopes; expected some of read,write,admin,move"))
     }
 }
 
@@ -116,6 +119,7 @@ pub fn denied(permission: Permission) -> Problem {
         Permission::Read => "Bearer realm=\"orchestra\", error=\"insufficient_scope\", scope=\"read\"",
         Permission::Write => "Bearer realm=\"orchestra\", error=\"insufficient_scope\", scope=\"write\"",
         Permission::Admin => "Bearer realm=\"orchestra\", error=\"insufficient_scope\", scope=\"admin\"",
+        Permission::Move => "Bearer realm=\"orchestra\", error=\"insufficient_scope\", scope=\"move\"",
     };
     Problem::bad_argument(
         "access_denied",
@@ -138,7 +142,7 @@ mod tests {
         assert!(access.has(Permission::Read) && access.has(Permission::Write) && !access.has(Permission::Admin));
         assert_eq!(serde_json::to_string(&access).unwrap(), r#"["read","write"]"#);
         assert_eq!(serde_json::from_str::<Access>(r#"["admin"]"#).unwrap().to_string(), "admin");
-        assert_eq!("read,write,admin".parse::<Access>().unwrap(), Access::ALL);
+        assert_eq!("read,write,admin,move".parse::<Access>().unwrap(), Access::ALL);
         for bad in ["", "all", "read,", "Read"] {
             assert!(bad.parse::<Access>().unwrap_err().contains("read,write,admin"), "{bad}");
         }

@@ -19,7 +19,7 @@ fn path(pattern: &str) -> String {
 
 #[tokio::test]
 async fn no_route_but_the_probes_and_the_document_answers_without_a_key() {
-    let (api, [key]) = Api::new([("acme", "read,write,admin")]).await;
+    let (api, [key]) = Api::new([("acme", "read,write,admin,move")]).await;
     for (method, pattern, need) in needs() {
         let answer = api.call("", method.clone(), &path(pattern), json!({})).await;
         // The server listens on a loopback address.
@@ -41,9 +41,10 @@ async fn no_route_but_the_probes_and_the_document_answers_without_a_key() {
 
 #[tokio::test]
 async fn a_key_does_what_its_scopes_say_and_no_more() {
-    let (api, [read, write, admin]) = Api::new([("acme", "read"), ("acme", "write"), ("acme", "admin")]).await;
+    let keys = [("acme", "read"), ("acme", "write"), ("acme", "admin"), ("acme", "move")];
+    let (api, keys) = Api::new(keys).await;
     for (method, pattern, need) in needs() {
-        for (permission, key) in [(Permission::Read, &read), (Permission::Write, &write), (Permission::Admin, &admin)] {
+        for (permission, key) in Permission::ALL.into_iter().zip(&keys) {
             let answer = api.call(key, method.clone(), &path(pattern), json!({})).await;
             let allowed = match need {
                 Need::Permission(needed) => needed == permission,
@@ -171,7 +172,7 @@ async fn a_first_key_closes_a_server_that_asked_for_none() {
     assert_eq!(
         api.get("", "/v1/identity").await.ok(200),
         json!({
-            "tenant": "default", "name": "owner", "key": null, "scopes": ["read", "write", "admin"],
+            "tenant": "default", "name": "owner", "key": null, "scopes": ["read", "write", "admin", "move"],
         })
     );
     let key = new_key(&api.keys_file(), "acme", "read");

@@ -3,7 +3,7 @@
 use axum::http::Method;
 use orchestra_api::client::encode;
 use orchestra_api::http::needs;
-use orchestra_api::identity::Need;
+use orchestra_api::identity::{Need, Permission};
 use serde_json::{Value, json};
 
 use super::{Api, send};
@@ -140,6 +140,12 @@ async fn tenant_from_identity() {
     let bearer = format!("Bearer {attacker}");
     for (method, pattern, need) in needs() {
         if need == Need::Nothing {
+            continue;
+        }
+        // The whole store is no tenant's: whoever may do everything in theirs may do nothing there.
+        if need == Need::Permission(Permission::Move) {
+            let answer = api.call(&attacker, method, &path(pattern, &victim), json!({})).await;
+            assert_eq!(answer.problem(), (403, "access_denied"), "{pattern}");
             continue;
         }
         for Attempt { uri, headers, body: sent } in

@@ -365,6 +365,11 @@ async fn no_route_with_a_body_passes_over_a_parameter() {
         ("/v1/cache/feedback", json!({"entry": "x"})),
         ("/v1/ask", json!({"prompt": "p"})),
         ("/v1/consolidate", json!({})),
+        ("/v1/replica/gate", json!({"epoch": 1, "writers": "mover"})),
+        ("/v1/replica/items", json!({"epoch": 0, "items": []})),
+        ("/v1/replica/items/read", json!({"keys": []})),
+        ("/v1/replica/streams", json!({"stream": "s"})),
+        ("/v1/replica/streams/s/acknowledge", json!({"position": "1"})),
     ];
     for (route, body) in &routes {
         let answer = send(&api.router, Method::POST, &format!("{route}?dry_run=true"), &[], body.to_string()).await;

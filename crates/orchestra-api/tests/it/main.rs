@@ -18,6 +18,7 @@ mod http_memories;
 mod http_operations;
 mod http_recall;
 mod http_rejections;
+mod http_replica;
 mod http_search;
 mod http_sessions;
 mod http_working;

@@ -40,7 +40,7 @@ def refused(code, operation, *path, status, **arguments):
 
 assert call(healthz)[0].status == "ok"
 assert call(readyz)[0].medium_term.status == "ready"
-assert call(identity)[0].scopes == ["read", "write", "admin"]
+assert call(identity)[0].scopes == ["read", "write", "admin", "move"]
 
 # Remember; once for each idempotency key.
 seat = models.NewMemory(text="Ann prefers the window seat", scope=ann, kind=models.MemoryKind.SEMANTIC)

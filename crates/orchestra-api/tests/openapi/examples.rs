@@ -12,8 +12,8 @@ pub fn instance(place: impl Into<String>, what: impl Into<String>, value: &Value
     json!({"schema": place.into(), "what": what.into(), "value": value})
 }
 
-/// A memory in which the examples find what they speak of.
-async fn settled() -> Api {
+/// A memory in which the examples of a route find what they speak of.
+async fn settled(route: &str) -> Api {
     let api = Api::with(|_| {}).await;
     let memory = document().pointer("/paths/~1v1~1memories~1{id}/get/parameters/0/example").unwrap();
     for (uri, body) in [
@@ -33,6 +33,18 @@ async fn settled() -> Api {
         ),
     ] {
         assert_eq!(api.send("post", uri, &[], body.to_string()).await.status, 201);
+    }
+    if route == "replica_write" {
+        let body = json!({"epoch": 1, "writers": "mover"});
+        assert_eq!(api.send("post", "/v1/replica/gate", &[], body.to_string()).await.status, 200);
+    }
+    if route.starts_with("replica_") && route != "replica_capture" {
+        let body = json!({"stream": "to-green"});
+        assert_eq!(api.send("post", "/v1/replica/streams", &[], body.to_string()).await.status, 200);
+    }
+    if route == "replica_changed" {
+        let body = json!({"text": "Ann moved to Porto", "scope": {"user": "ann"}});
+        assert_eq!(api.send("post", "/v1/memories", &[], body.to_string()).await.status, 201);
     }
     api
 }
@@ -65,7 +77,7 @@ pub async fn exchanged() -> Vec<Value> {
     let mut instances = Vec::new();
     for operation in operations() {
         for (name, body) in requests(&operation) {
-            let api = settled().await;
+            let api = settled(operation.described["operationId"].as_str().unwrap()).await;
             let text = body.map(Value::to_string).unwrap_or_default();
             let answer = api.send(operation.method, &target(&operation), &[], text).await;
             assert!((200..300).contains(&answer.status), "{name}: {} {:#}", answer.status, answer.body);

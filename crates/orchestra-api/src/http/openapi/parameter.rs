@@ -86,6 +86,11 @@ pub fn session_id() -> Parameter {
     Parameter::new::<String>(Place::Path, "id", "The session, percent-encoded.").such_as("monday")
 }
 
+/// The stream that a path names.
+pub fn stream_name() -> Parameter {
+    Parameter::new::<String>(Place::Path, "id", "The stream, percent-encoded.").such_as("to-green")
+}
+
 /// The value that a path names.
 pub fn rejection_key(example: &str) -> Parameter {
     Parameter::new::<String>(Place::Path, "id", "The `key` of the rejection.").such_as(example)

@@ -1,0 +1,146 @@
+//! What the document says about moving the store.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{
+    AcknowledgeBody, ChangesView, GateBody, ItemsView, KeysBody, LagView, SizeView, StreamBody, WriteBody, WrittenView,
+};
+use crate::http::openapi::{EXAMPLE_ID, Operation, Parameter, page, stream_name};
+
+const ABOUT: &str = "For whoever moves the store: it is of every tenant, and needs a key with the scope `move`.";
+
+/// The routes.
+pub fn operations() -> Vec<Operation> {
+    let mut operations = gate();
+    operations.extend(items());
+    operations.extend(streams());
+    operations.into_iter().map(|operation| operation.refuses(&["no_replica"])).collect()
+}
+
+fn gate() -> Vec<Operation> {
+    let clients = json!({"epoch": 0, "writers": "clients"});
+    vec![
+        Operation::new("replica.size", "Say how much is in the store", ABOUT).answers::<SizeView>(
+            StatusCode::OK,
+            "About how much.",
+            [("small", json!({"memories": 1, "others": 0, "bytes": 4096}))],
+        ),
+        Operation::new("replica.gate", "Say who may write to the store", ABOUT).answers::<GateBody>(
+            StatusCode::OK,
+            "Who, and since which epoch.",
+            [("no move", clients)],
+        ),
+        Operation::new(
+            "replica.set_gate",
+            "Say who may write to the store from now on",
+            "Waits for the writes that are under way. Whoever may not write is refused with `fenced`.",
+        )
+        .reads::<GateBody>([("for the mover", json!({"epoch": 1, "writers": "mover"}))])
+        .answers::<GateBody>(
+            StatusCode::OK,
+            "It is so, durably.",
+            [("for the mover", json!({"epoch": 1, "writers": "mover"}))],
+        )
+        .refuses(&["fenced"]),
+    ]
+}
+
+fn items() -> Vec<Operation> {
+    let key = json!({"memory": {"tenant": "default", "id": "0190f3c2-7b1e-7c3a-9f00-3d5e8a1b2c4e"}});
+    let absent = json!({"item": "absent", "key": key});
+    let [limit, ..] = page();
+    vec![
+        Operation::new(
+            "replica.scan",
+            "Read all that there is",
+            "Rejections and forgotten texts, then tombstones, then memories with their history in the order of first writing; \
+             answered keys among them. A page may be shorter than asked for.",
+        )
+        .takes([limit, Parameter::query::<String>("after", "The `next` of the page before. It is opaque.")])
+        .answers::<ItemsView>(StatusCode::OK, "A page.", [("one memory", json!({"items": [memory()], "next": null}))]),
+        Operation::new("replica.read", "Read what has become of items", "In the order of their keys.")
+            .reads::<KeysBody>([("a memory", json!({"keys": [key]}))])
+            .answers::<ItemsView>(
+                StatusCode::OK,
+                "One for each key.",
+                [("it is no more", json!({"items": [absent], "next": null}))],
+            ),
+        Operation::new(
+            "replica.write",
+            "Make items what they are elsewhere",
+            "All or nothing, durably. The store has to be open to the mover at this very epoch.",
+        )
+        .reads::<WriteBody>([("a memory that is no more", json!({"epoch": 1, "items": [absent]}))])
+        .answers::<WrittenView>(StatusCode::OK, "They are.", [("one", json!({"written": 1}))])
+        .refuses(&["fenced", "storage_full"]),
+    ]
+}
+
+fn memory() -> Value {
+    json!({
+        "item": "memory",
+        "ordinal": 1,
+        "current": {
+            "memory": {
+                "id": EXAMPLE_ID,
+                "version": 1,
+                "scope": {"tenant": "default", "user": "ann"},
+                "kind": "semantic",
+                "text": "Ann prefers the window seat",
+                "actor": null,
+                "metadata": {},
+                "importance": 0.5,
+                "origin": {"writer": "agent", "path": "http"},
+                "evidence": [],
+                "valid_from": null,
+                "valid_to": null,
+                "recorded_at": "2025-06-01T09:00:00Z",
+                "superseded_at": null,
+                "expires_at": null,
+            },
+        },
+    })
+}
+
+fn streams() -> Vec<Operation> {
+    let stream = json!({"stream": "to-green"});
+    let change = json!({
+        "position": "1",
+        "key": {"memory": {"tenant": "default", "id": EXAMPLE_ID}},
+        "occurred_at": "2025-06-01T09:00:00Z",
+    });
+    let [limit, ..] = page();
+    vec![
+        Operation::new(
+            "replica.capture",
+            "Have changes noted from here on",
+            "A stream that is there already keeps its place.",
+        )
+        .reads::<StreamBody>([("to green", stream.clone())])
+        .answers::<StreamBody>(StatusCode::OK, "They are.", [("to green", stream.clone())]),
+        Operation::new("replica.release", "End a stream of changes", "That there is none is no error.")
+            .takes([stream_name()])
+            .answers::<StreamBody>(StatusCode::OK, "There is none.", [("to green", stream.clone())]),
+        Operation::new("replica.lag", "Say how far behind a stream is", "").takes([stream_name()]).answers::<LagView>(
+            StatusCode::OK,
+            "So far.",
+            [("nothing is left", json!({"changes": 0, "oldest": null}))],
+        ),
+        Operation::new(
+            "replica.changed",
+            "Read which items changed",
+            "The oldest changes that the stream has not acknowledged.",
+        )
+        .takes([stream_name(), limit])
+        .answers::<ChangesView>(StatusCode::OK, "The oldest.", [("one", json!({"changes": [change]}))]),
+        Operation::new(
+            "replica.acknowledge",
+            "Say that changes were moved",
+            "Every one up to this position; an older one changes nothing.",
+        )
+        .takes([stream_name()])
+        .reads::<AcknowledgeBody>([("the first", json!({"position": "1"}))])
+        .answers::<StreamBody>(StatusCode::OK, "They are not told again.", [("to green", stream)]),
+    ]
+}

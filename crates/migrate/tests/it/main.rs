@@ -1,5 +1,6 @@
 //! Moves of stores in memory under traffic, killed anywhere; and records on real files and servers.
 
+mod import;
 mod moves;
 mod oracle;
 mod random;

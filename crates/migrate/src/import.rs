@@ -4,8 +4,9 @@
 //! [left out](Import::left_out) and said why, and the others are numbered in the order in which they were made. So a plan
 //! knows before it begins what will not come along, and ids and ordinals are the same in every run.
 //!
-//! Its changes cannot be followed: whoever moves from it stops writing to it first.
+//! Its changes cannot be followed: whoever moves from it stops writing to it first, and [copies it](Import::copy_to).
 
+mod copy;
 mod jsonl;
 mod langchain;
 mod mem0;

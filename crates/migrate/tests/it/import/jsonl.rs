@@ -1,8 +1,11 @@
 //! Files of `orchestra export`.
 
 use std::fs;
+use std::sync::Arc;
 
-use memory_core::{Error, MemoryKind, Replica, Writer};
+use memory_core::{Error, Gate, Item, MemoryKind, MemoryStore, Replica, Writer, Writers};
+use memory_testkit::replica::model::Model;
+use memory_testkit::{TestClock, make};
 use migrate::import::open_jsonl;
 
 use super::{is_read_only, left_out, options, scan};
@@ -58,4 +61,25 @@ async fn a_file_that_is_not_there_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let error = open_jsonl(&folder.path().join("none.jsonl"), options(None)).await.expect_err("there is none");
     assert!(matches!(error, Error::Unusable { .. }) && error.to_string().contains("cannot be read"), "{error}");
+}
+
+#[tokio::test]
+async fn an_export_is_copied_into_a_store_as_often_as_wished() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("memory.jsonl");
+    fs::write(&path, LINES).expect("write");
+    let import = open_jsonl(&path, options(None)).await.expect("it opens");
+    let clock = TestClock::new();
+    let store = Model::new(Arc::new(clock.clone()));
+    for epoch in [2, 4] {
+        let mut told = Vec::new();
+        let written = import.copy_to(&store, 1, |written| told.push(written)).await.expect("it is copied");
+        assert_eq!((written, told), (2, vec![1, 2]));
+        let items = store.scan(None, 100).await.expect("scan").items;
+        let expected: Vec<Item> = scan(&import).await.into_iter().map(|whole| Item::Memory(Box::new(whole))).collect();
+        assert_eq!(items, expected);
+        assert_eq!(store.gate().await.expect("a gate"), Gate { epoch, writers: Writers::Clients });
+    }
+    let later = make::memory(&make::user("acme", "maya"), "later", memory_core::Clock::now(&clock));
+    store.insert(make::batch([later])).await.expect("it is open");
 }

@@ -8,6 +8,7 @@
 //! - [`plan`] is what a move is to do.
 //! - [`record`] is how far it has come, kept durably; [`machine`] says what may follow on what, without doing any of it.
 //! - [`engine`] carries the steps out. Every step may be done twice, so a move that was killed anywhere goes on.
+//! - [`http`] is the store of a running server, such as an embedded file, which is the server's own.
 //! - [`import`] is what people already have elsewhere, as a store to move from.
 //!
 //! Who writes is decided by the stores themselves, by the epoch of their [`Gate`](memory_core::Gate): a mover that was taken for
@@ -45,6 +46,7 @@
 
 pub mod engine;
 mod error;
+pub mod http;
 pub mod import;
 pub mod machine;
 pub mod plan;

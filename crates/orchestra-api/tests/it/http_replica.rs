@@ -1,8 +1,137 @@
-//! `/v1/replica`: the whole store, for whoever moves it.
+//! `/v1/replica`: the whole store over a socket, for whoever moves it.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use embedders::StaticEmbedder;
+use memory_core::{Error, Item, MemoryId, Replica, TieredMemoryManager};
+use memory_testkit::replica::Home;
+use memory_testkit::{ReplicaFixture, TestClock, make};
+use migrate::http::HttpReplica;
+use orchestra_api::config::Settings;
+use orchestra_api::http::router;
+use orchestra_api::state::AppState;
+use provider_embedded::{EmbeddedConfig, EmbeddedProvider};
 use serde_json::json;
+use tempfile::TempDir;
+use tokio::task::AbortHandle;
 
 use crate::Api;
+
+/// A file that a server owns: who uses it calls the store, whoever moves it calls the server.
+struct Fixture {
+    folder: TempDir,
+    clock: TestClock,
+    server: std::sync::Mutex<Option<AbortHandle>>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder, clock: TestClock::new(), server: std::sync::Mutex::default() }
+    }
+
+    async fn store(&self) -> memory_core::Result<EmbeddedProvider> {
+        let config = EmbeddedConfig {
+            sweep_every: Duration::from_millis(20),
+            ..EmbeddedConfig::new(self.folder.path().join("memory.db")).with_clock(Arc::new(self.clock.clone()))
+        };
+        EmbeddedProvider::open(config).await
+    }
+}
+
+#[async_trait]
+impl ReplicaFixture for Fixture {
+    fn clock(&self) -> TestClock {
+        self.clock.clone()
+    }
+
+    async fn open(&self) -> Home {
+        let store = self.store().await.unwrap();
+        let clock = self.clock.clone();
+        let manager = TieredMemoryManager::builder(move || memory_core::Clock::now(&clock), || MemoryId::from(uuid()))
+            .medium_term_provider(Arc::new(store.clone()))
+            .embedder(Arc::new(StaticEmbedder::built_in()))
+            .build()
+            .unwrap();
+        let state = AppState::new(manager, Settings::for_data(self.folder.path())).unwrap();
+        let (address, server) = serve(state).await;
+        *self.server.lock().unwrap() = Some(server);
+        let replica = HttpReplica::new(&format!("http://{address}"), None).unwrap();
+        Home { store: Arc::new(store), replica: Arc::new(replica) }
+    }
+
+    async fn close(&self, home: Home) {
+        if let Some(server) = self.server.lock().unwrap().take() {
+            server.abort();
+        }
+        drop(home);
+        // The last handle goes with the server's last connection; then the file is free.
+        let began = std::time::Instant::now();
+        loop {
+            match self.store().await {
+                Ok(store) => return store.close().await.unwrap(),
+                Err(error) => assert!(began.elapsed() < self.patience(), "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// It sweeps all the time.
+    async fn sweep(&self, _: &Home) {}
+}
+
+fn uuid() -> uuid::Uuid {
+    make::id().as_uuid()
+}
+
+/// A server of the state on a free port.
+async fn serve(state: AppState) -> (SocketAddr, AbortHandle) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move { axum::serve(listener, router(state)).await.unwrap() });
+    (address, server.abort_handle())
+}
+
+memory_testkit::replica_suite!(Fixture::new());
+
+/// A page with large items ends before its limit, and the next one goes on behind it.
+#[tokio::test]
+async fn a_page_of_large_items_ends_early() {
+    let fixture = Fixture::new();
+    let home = fixture.open().await;
+    let scope = make::user("acme", "ann");
+    let now = memory_core::Clock::now(&fixture.clock);
+    let large = (0..300).map(|at| make::memory(&scope, &format!("{at} {}", "x".repeat(60_000)), now));
+    let ids: Vec<MemoryId> = {
+        let memories: Vec<_> = large.collect();
+        let ids = memories.iter().map(|memory| memory.id).collect();
+        home.store.insert(make::batch(memories)).await.unwrap();
+        ids
+    };
+    let (mut found, mut after, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let page = home.replica.scan(after.as_ref(), 1000).await.unwrap();
+        pages += 1;
+        found.extend(page.items.iter().map(|item| match item {
+            Item::Memory(whole) => whole.current.memory.id,
+            other => panic!("{other:?}"),
+        }));
+        match page.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(found, ids);
+    assert!(pages >= 3, "{pages} pages");
+    // More than a usual body may have: the items of a write come in one.
+    let keys: Vec<_> = found.iter().map(|&id| memory_core::ItemKey::Memory { tenant: "acme".into(), id }).collect();
+    let items = home.replica.read(&keys).await.unwrap();
+    home.replica.set_gate(memory_core::Gate { epoch: 1, writers: memory_core::Writers::Mover }).await.unwrap();
+    home.replica.write(1, items).await.unwrap();
+}
 
 #[tokio::test]
 async fn bad_requests_name_what_is_wrong() {
@@ -29,4 +158,18 @@ async fn bad_requests_name_what_is_wrong() {
         problems.push(api.post(path, &body).await.problem());
     }
     insta::assert_snapshot!(problems.join("\n"));
+}
+
+#[tokio::test]
+async fn a_server_that_goes_away_is_an_error_that_may_pass() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let gone = tokio::spawn(async move {
+        loop {
+            drop(listener.accept().await);
+        }
+    });
+    let error = HttpReplica::new(&url, None).unwrap().gate().await.unwrap_err();
+    assert!(matches!(error, Error::Backend { retryable: true, .. }), "{error:?}");
+    gone.abort();
 }

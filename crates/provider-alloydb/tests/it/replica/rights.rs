@@ -25,6 +25,9 @@ async fn the_application_may_not_move() {
         "UPDATE orchestra.gate SET epoch = 9",
         "INSERT INTO orchestra.streams (name) VALUES ('green')",
         "DELETE FROM orchestra.item_changes",
+        "INSERT INTO orchestra.item_changes (kind, tenant, transaction) VALUES ('memory', 'acme', '1')",
+        "BEGIN; SELECT set_config('orchestra.tenant', 'acme', true); \
+         INSERT INTO orchestra.item_changes (kind, tenant) VALUES ('memory', 'globex')",
         "SELECT FROM orchestra.item_changes",
         "SELECT setval('orchestra.memories_ordinal_seq', 1)",
         "ALTER TABLE orchestra.memories DISABLE TRIGGER ALL",
@@ -32,6 +35,7 @@ async fn the_application_may_not_move() {
         let error = app.execute(AssertSqlSafe(statement)).await.expect_err(statement);
         let code = error.as_database_error().and_then(|error| error.code());
         assert_eq!(code.as_deref(), Some(NOT_ALLOWED), "{statement}: {error}");
+        app.execute("ROLLBACK").await.unwrap();
     }
 }
 

@@ -41,11 +41,27 @@ enum Run {
 
 impl Run {
     fn of(c: char) -> Self {
+        /// Of each ASCII character: it is looked up more often than anything else here.
+        const ASCII: [Run; 128] = {
+            let mut runs = [Run::Punctuation; 128];
+            let mut at = 0;
+            while at < 128 {
+                runs[at] = match at as u8 {
+                    b'a'..=b'z' | b'A'..=b'Z' => Run::Letters,
+                    // The white space of `char::is_whitespace`.
+                    b'\t'..=b'\r' | b' ' => Run::Space,
+                    b'0'..=b'9' => Run::Digits,
+                    _ => Run::Punctuation,
+                };
+                at += 1;
+            }
+            runs
+        };
+        if let Some(run) = ASCII.get(c as usize) {
+            return *run;
+        }
         match c {
-            'a'..='z' | 'A'..='Z' => Self::Letters,
             _ if c.is_whitespace() => Self::Space,
-            '0'..='9' => Self::Digits,
-            _ if c.is_ascii() => Self::Punctuation,
             '\u{80}'..='\u{1fff}' => Self::OtherLetters,
             '\u{2000}'..='\u{ffff}' => Self::Signs,
             _ => Self::Pictures,

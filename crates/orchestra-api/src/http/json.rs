@@ -81,7 +81,12 @@ impl JsonBody {
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let given = headers.get(header::CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let given = headers.get(header::CONTENT_TYPE);
+    // As nearly everybody spells it.
+    if given.is_some_and(|value| value == "application/json") {
+        return Ok(());
+    }
+    let given = given.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let essence =
         given.as_deref().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
@@ -160,6 +165,10 @@ const MAX_PATH_CHARS: usize = 120;
 /// # Errors
 /// A 400 that names the field, or the line and column where the text is no JSON.
 pub fn parse<T: DeserializeOwned>(text: &str, place: &str) -> Result<T, Problem> {
+    // To keep the path of what is read takes longer than to read it; so it is kept only once it is known that it will be told.
+    if let Ok(Fields(value)) = serde_json::from_str(text) {
+        return Ok(value);
+    }
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let Fields(value) = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();

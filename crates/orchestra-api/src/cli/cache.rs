@@ -57,7 +57,7 @@ struct Get {
 #[command(after_help = "\
 Example:
   orchestra cache put 'Where does Maya sit?' 'At the window.' --user maya --ttl 1d --tag travel \\
-    --depends-on 0190f3c2-7b1e-7c3a-9f00-3d5e8a1b2c4d")]
+    --made-of 0190f3c2-7b1e-7c3a-9f00-3d5e8a1b2c4d@1")]
 struct Put {
     /// The prompt.
     prompt: String,
@@ -71,6 +71,10 @@ struct Put {
     /// A memory that the answer used: when it is corrected or forgotten, the answer goes. May be given more than once.
     #[arg(long, value_name = "ID")]
     depends_on: Vec<Uuid>,
+    /// A memory that the answer used, in the version that was read: it is not filed if that was changed meanwhile, and goes as
+    /// with --depends-on. May be given more than once.
+    #[arg(long, value_name = "ID@VERSION", value_parser = memory_version)]
+    made_of: Vec<(Uuid, u64)>,
     /// A label to invalidate by; may be given more than once.
     #[arg(long, value_name = "LABEL")]
     tag: Vec<String>,
@@ -199,11 +203,23 @@ pub fn verdict(answer: &Value, screen: &Screen) -> String {
     }
 }
 
+/// Reads a memory in one of its versions.
+fn memory_version(text: &str) -> Result<(Uuid, u64), String> {
+    let read = || {
+        let (id, version) = text.split_once('@')?;
+        Some((id.parse().ok()?, version.parse().ok()?))
+    };
+    let example = "0190f3c2-7b1e-7c3a-9f00-3d5e8a1b2c4d@1";
+    read().ok_or_else(|| format!("{text:?} is no memory with its version; expected one such as {example}"))
+}
+
 async fn put(args: Put, client: &Client, screen: &Screen) -> Outcome {
     let mut body = body(args.prompt, args.answerer, &args.scope);
     body.insert("response".into(), text_or_stdin(args.response)?.into());
     body.extend(args.ttl.map(|ttl| ("ttl_seconds".to_owned(), ttl.as_secs_f64().into())));
     body.insert("depends_on".into(), json!(args.depends_on));
+    let made_of = args.made_of.iter().map(|(id, version)| json!({"id": id, "version": version}));
+    body.insert("made_of".into(), made_of.collect());
     body.insert("tags".into(), json!(args.tag));
     let answer = client.post("/v1/cache/entries", &body.into()).await?;
     if screen.is_json() {

@@ -394,8 +394,9 @@ fn cache_store() -> Tool {
     Tool {
         name: "cache_store",
         title: "Keep an answer for the next time",
-        description: "File an answer under its prompt. Name in depends_on the memories that it used, so that it goes when \
-                      one of them changes. Use it after an expensive model call whose answer stays true for a while.",
+        description: "File an answer under its prompt. Name in made_of the memories that it used, with the versions that you \
+                      read: it is refused if one was changed meanwhile, and goes when one changes. Use it after an expensive \
+                      model call whose answer stays true for a while.",
         effect: Effect::Sets,
         arguments: schema::into_map(json!({
             "prompt": text("The prompt."),
@@ -408,7 +409,11 @@ fn cache_store() -> Tool {
             "parameters": {"type": "object", "description": "Its parameters."},
             "ttl_seconds": {"type": "number", "exclusiveMinimum": 0, "description": "How long it is served."},
             "sliding": schema::flag("Whether a hit makes it last as long again."),
-            "depends_on": list(id("A memory that the answer used.")),
+            "depends_on": list(id("A memory that the answer used, whichever version.")),
+            "made_of": list(object(
+                json!({"id": id("A memory that the answer used."), "version": schema::count("Its version, as it was read.")}),
+                &["id", "version"],
+            )),
             "tags": list(text("A label to remove it by.")),
             "metadata": schema::metadata(),
         })),

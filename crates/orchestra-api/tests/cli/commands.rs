@@ -177,6 +177,12 @@ fn the_cache_serves_the_same_question_only() {
         "its memory was corrected"
     );
     assert_eq!(orchestra.json(&["cache", "invalidate", "--all"])["removed"], 0);
+    let put_of = |of: &str| orchestra.run(&["cache", "put", "When does it open?", "At 8.", "--made-of", of]);
+    let outdated = put_of(&format!("{memory}@1"));
+    assert!(outdated.code == 1 && outdated.err.contains("was changed or forgotten since"), "{}", outdated.err);
+    assert_eq!(put_of(&format!("{memory}@2")).code, 0);
+    let unread = put_of(&memory);
+    assert!(unread.code == 1 && unread.err.contains("expected one such as"), "{}", unread.err);
 }
 
 #[test]

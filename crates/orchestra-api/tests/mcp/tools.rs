@@ -107,6 +107,12 @@ async fn a_memory_lives_through_the_tools() {
     assert_eq!(api.ok("cache_lookup", json!({"prompt": "Where?", "scope": scope})).await["hit"], true);
     let changed = api.ok("update", json!({"id": id, "scope": scope, "text": "Ann prefers the aisle"})).await;
     assert_eq!(changed["version"], 2);
+    let of = |version: u64| json!({"prompt": "Why?", "response": "So.", "scope": scope, "made_of": [{"id": id, "version": version}]});
+    assert!(
+        api.refused("cache_store", of(1)).await.starts_with("memories_changed"),
+        "it was made of what is no longer so"
+    );
+    assert!(api.ok("cache_store", of(2)).await["id"].is_string());
     assert_eq!(api.ok("cache_lookup", json!({"prompt": "Where?", "scope": scope})).await["hit"], false);
     assert_eq!(api.ok("history", json!({"id": id})).await["versions"].as_array().unwrap().len(), 2);
     let would = api.ok("forget", json!({"scope": scope, "ids": [id], "dry_run": true})).await;

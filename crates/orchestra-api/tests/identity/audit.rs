@@ -85,6 +85,29 @@ async fn no_route_that_writes_is_without_a_line() {
     assert!(written >= 8 && operations.len() == written, "each has a name of its own: {operations:?}");
 }
 
+/// What a move changed leaves a line, and what it read does not: it reads everything, again and again.
+#[tokio::test]
+async fn what_a_move_changes_is_written_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.jsonl");
+    let (api, [key]) =
+        Api::with([("acme", "move")], |settings| settings.identity.audit_file = Some(file.clone())).await;
+    for uri in ["/v1/replica/items", "/v1/replica/gate", "/v1/replica/size"] {
+        api.get(&key, uri).await.ok(200);
+    }
+    api.post(&key, "/v1/replica/streams", json!({"stream": "to-green"})).await.ok(200);
+    api.get(&key, "/v1/replica/streams/to-green/changes").await.ok(200);
+    api.post(&key, "/v1/replica/gate", json!({"epoch": 1, "writers": "mover"})).await.ok(200);
+    api.post(&key, "/v1/replica/items", json!({"epoch": 1, "items": []})).await.ok(200);
+    api.call(&key, Method::DELETE, "/v1/replica/streams/to-green", Value::Null).await.ok(200);
+    let told: Vec<Value> = lines(&std::fs::read_to_string(&file).unwrap())
+        .into_iter()
+        .map(|line| json!([line["operation"], line["status"]]))
+        .collect();
+    let expected = ["replica.capture", "replica.set_gate", "replica.write", "replica.release"];
+    assert_eq!(told, expected.map(|operation| json!([operation, 200])));
+}
+
 #[tokio::test]
 async fn a_request_id_that_is_not_sane_is_replaced() {
     let (api, [key]) = Api::new([("acme", "read")]).await;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use memory_core::{Clock, Embedder, Gate, MemoryStore, Replica, Timer, Writers};
 
+use crate::diff::Diff;
 use crate::machine::Step;
 use crate::plan::Plan;
 use crate::record::{Colour, Phase, Record, Records};
@@ -232,6 +233,16 @@ impl Engine {
         Ok(())
     }
 
+    /// Follows until everything that had changed when it was called is on the other side.
+    pub(crate) async fn follow_through(&mut self) -> Result<()> {
+        while self.step().await? == Stepped::Worked {}
+        Ok(())
+    }
+
+    pub(crate) async fn put_diff(&mut self, diff: Diff) -> Result<()> {
+        self.put(self.record.compared(diff)).await
+    }
+
     /// Closes the store that follows to whoever moved before.
     async fn take_over(&mut self) -> Result<()> {
         self.reload().await?;
@@ -326,7 +337,7 @@ impl Engine {
         Ok(changes.len())
     }
 
-    async fn write(&self, items: Vec<memory_core::Item>) -> Result<()> {
+    pub(crate) async fn write(&self, items: Vec<memory_core::Item>) -> Result<()> {
         let follower = self.record.follower();
         let (from, to) = (self.parts.side(self.record.active), self.parts.side(follower));
         let items = embed::adapt(from, to, items).await.map_err(of(follower, "embed"))?;

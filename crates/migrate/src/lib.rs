@@ -10,6 +10,7 @@
 //! - [`engine`] carries the steps out. Every step may be done twice, so a move that was killed anywhere goes on.
 //! - [`http`] is the store of a running server, such as an embedded file, which is the server's own.
 //! - [`import`] is what people already have elsewhere, as a store to move from.
+//! - [`diff`] compares the two stores item by item while writes go on.
 //!
 //! Who writes is decided by the stores themselves, by the epoch of their [`Gate`](memory_core::Gate): a mover that was taken for
 //! dead changes nothing any more once another one has begun.
@@ -44,6 +45,7 @@
 //! # }
 //! ```
 
+pub mod diff;
 pub mod engine;
 mod error;
 pub mod http;

@@ -3,6 +3,7 @@
 use chrono::TimeDelta;
 use memory_core::{ScanPosition, Timestamp};
 
+use crate::diff::Diff;
 use crate::plan::Plan;
 use crate::record::{Colour, Copied, Event, Phase, Record, Sample};
 use crate::{Error, Result};
@@ -61,6 +62,7 @@ impl Record {
             releasing: None,
             copied: Copied::default(),
             samples: Vec::new(),
+            diff: None,
             history: vec![Event { at: now, what: "planned".into() }],
         }
     }
@@ -130,6 +132,12 @@ impl Record {
             });
         }
         next
+    }
+
+    /// The stores were compared so far.
+    #[must_use]
+    pub fn compared(&self, diff: Diff) -> Self {
+        Self { diff: Some(diff), ..self.changed() }
     }
 
     /// The stream that was not needed any more has ended.

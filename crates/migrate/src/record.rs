@@ -11,6 +11,7 @@ use memory_core::{ScanPosition, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::diff::Diff;
 use crate::plan::Plan;
 
 /// Where the record of a move is kept.
@@ -51,6 +52,9 @@ pub struct Record {
     pub copied: Copied,
     /// How it went, a point each now and then.
     pub samples: Vec<Sample>,
+    /// The last comparison of the two stores.
+    #[serde(default)]
+    pub diff: Option<Diff>,
     /// What was done when, oldest first.
     pub history: Vec<Event>,
 }

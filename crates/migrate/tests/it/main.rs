@@ -1,6 +1,7 @@
 //! Moves of stores in memory under traffic, killed anywhere; and records on real files and servers.
 
 mod import;
+mod diffs;
 mod moves;
 mod oracle;
 mod random;

@@ -18,27 +18,27 @@ use crate::world::{Hashing, Shared, World, now};
 const STEPS: usize = 20_000;
 
 /// A move of the world, with the mover that is alive.
-struct Move {
+pub struct Move {
     world: Shared,
     changes_space: bool,
     engine: Option<Engine>,
 }
 
 impl Move {
-    fn new(seed: u64, changes_space: bool) -> Self {
+    pub fn new(seed: u64, changes_space: bool) -> Self {
         let world = World::new(seed, changes_space);
         Self { world: Arc::new(Mutex::new(world)), changes_space, engine: None }
     }
 
-    fn world(&self) -> MutexGuard<'_, World> {
+    pub fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn record(&self) -> Record {
+    pub fn record(&self) -> Record {
         self.world().record().expect("a move is planned")
     }
 
-    fn parts(&self) -> Parts {
+    pub fn parts(&self) -> Parts {
         let world = self.world();
         let side = |colour| {
             let (model, space) = (world.model(colour), world.space(colour).clone());
@@ -64,7 +64,7 @@ impl Move {
         }
     }
 
-    fn plan(&mut self) {
+    pub fn plan(&mut self) {
         let mut world = self.world();
         let plan = Plan {
             batch: 2 + world.random.below(20),
@@ -132,7 +132,7 @@ impl Move {
         }
     }
 
-    fn start(&mut self) {
+    pub fn start(&mut self) {
         let following = |record: &Record| record.phase == Phase::Following;
         self.go(Order::Start, |record| record.phase == Phase::Planned, following);
     }

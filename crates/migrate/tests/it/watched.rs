@@ -48,10 +48,10 @@ async fn call<T, E>(
             drop(call.await);
             Err(lost())
         }
-        Fate::Late => {
+        Fate::FailsLate | Fate::Late => {
             let call = Box::pin(async move { drop(call.await) });
             world.lock().unwrap_or_else(PoisonError::into_inner).postpone(call);
-            std::future::pending().await
+            if fate == Fate::FailsLate { Err(lost()) } else { std::future::pending().await }
         }
     }
 }

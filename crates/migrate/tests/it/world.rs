@@ -37,6 +37,8 @@ pub enum Fate {
     FailsBefore,
     /// It has its effect, and the answer is lost.
     FailsAfter,
+    /// The answer is lost, and the call has its effect some time later.
+    FailsLate,
     /// The mover is killed, and the call has its effect some time later.
     Late,
 }
@@ -137,7 +139,8 @@ impl World {
         if self.random.below(1000) >= self.trouble {
             return Fate::Goes;
         }
-        let fates = [Fate::KilledBefore, Fate::KilledAfter, Fate::FailsBefore, Fate::FailsAfter, Fate::Late];
+        let fates =
+            [Fate::KilledBefore, Fate::KilledAfter, Fate::FailsBefore, Fate::FailsAfter, Fate::FailsLate, Fate::Late];
         let fate = fates[self.random.below(fates.len())];
         self.kills += usize::from(matches!(fate, Fate::KilledBefore | Fate::KilledAfter | Fate::Late));
         fate

@@ -13,6 +13,7 @@ use std::time::Duration;
 use memory_core::{Clock, Embedder, Gate, MemoryStore, Replica, Timer, Writers};
 
 use crate::diff::Diff;
+use crate::gates::Checked;
 use crate::machine::Step;
 use crate::plan::Plan;
 use crate::record::{Colour, Phase, Record, Records};
@@ -241,6 +242,10 @@ impl Engine {
 
     pub(crate) async fn put_diff(&mut self, diff: Diff) -> Result<()> {
         self.put(self.record.compared(diff)).await
+    }
+
+    pub(crate) async fn put_checked(&mut self, checked: Checked) -> Result<()> {
+        self.put(self.record.gated(checked)).await
     }
 
     /// Closes the store that follows to whoever moved before.

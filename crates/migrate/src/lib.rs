@@ -8,9 +8,10 @@
 //! - [`plan`] is what a move is to do.
 //! - [`record`] is how far it has come, kept durably; [`machine`] says what may follow on what, without doing any of it.
 //! - [`engine`] carries the steps out. Every step may be done twice, so a move that was killed anywhere goes on.
+//! - [`diff`] compares the two stores item by item while writes go on, [`probe`] sends the same queries to both, and [`gates`]
+//!   decides by that whether traffic may move.
 //! - [`http`] is the store of a running server, such as an embedded file, which is the server's own.
 //! - [`import`] is what people already have elsewhere, as a store to move from.
-//! - [`diff`] compares the two stores item by item while writes go on.
 //!
 //! Who writes is decided by the stores themselves, by the epoch of their [`Gate`](memory_core::Gate): a mover that was taken for
 //! dead changes nothing any more once another one has begun.
@@ -48,10 +49,12 @@
 pub mod diff;
 pub mod engine;
 mod error;
+pub mod gates;
 pub mod http;
 pub mod import;
 pub mod machine;
 pub mod plan;
+pub mod probe;
 pub mod record;
 
 pub use error::{Error, Result};

@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 use memory_core::{ScanPosition, Timestamp};
 
 use crate::diff::Diff;
+use crate::gates::Checked;
 use crate::plan::Plan;
 use crate::record::{Colour, Copied, Event, Phase, Record, Sample};
 use crate::{Error, Result};
@@ -63,6 +64,7 @@ impl Record {
             copied: Copied::default(),
             samples: Vec::new(),
             diff: None,
+            checked: None,
             history: vec![Event { at: now, what: "planned".into() }],
         }
     }
@@ -138,6 +140,12 @@ impl Record {
     #[must_use]
     pub fn compared(&self, diff: Diff) -> Self {
         Self { diff: Some(diff), ..self.changed() }
+    }
+
+    /// The gates were asked.
+    #[must_use]
+    pub fn gated(&self, checked: Checked) -> Self {
+        Self { checked: Some(checked), ..self.changed() }
     }
 
     /// The stream that was not needed any more has ended.

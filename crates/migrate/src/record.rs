@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::diff::Diff;
+use crate::gates::Checked;
 use crate::plan::Plan;
 
 /// Where the record of a move is kept.
@@ -55,6 +56,9 @@ pub struct Record {
     /// The last comparison of the two stores.
     #[serde(default)]
     pub diff: Option<Diff>,
+    /// What the gates said last.
+    #[serde(default)]
+    pub checked: Option<Checked>,
     /// What was done when, oldest first.
     pub history: Vec<Event>,
 }

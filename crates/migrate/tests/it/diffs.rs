@@ -27,7 +27,7 @@ fn compare(moving: &Move, options: DiffOptions) -> (Diff, usize) {
 }
 
 /// A move that follows, with what clients wrote before.
-fn following(seed: u64, changes_space: bool) -> Move {
+pub fn following(seed: u64, changes_space: bool) -> Move {
     let mut moving = Move::new(seed, changes_space);
     for _ in 0..60 {
         moving.world().client();

@@ -2,6 +2,7 @@
 
 mod import;
 mod diffs;
+mod gates;
 mod moves;
 mod oracle;
 mod random;

@@ -152,6 +152,15 @@ impl Settings {
         Self::from_args_and_environment(args, variable, program.as_deref())
     }
 
+    /// Reads a file alone: neither flags nor the environment change what it says.
+    ///
+    /// # Errors
+    /// As [`Self::from_args`].
+    pub fn of_file(file: &Path) -> Result<Self> {
+        let args = ServerArgs { config: Some(file.to_owned()), ..ServerArgs::default() };
+        Self::from_args_and_environment(&args, |_| None, std::env::current_exe().ok().as_deref())
+    }
+
     fn from_args_and_environment(
         args: &ServerArgs,
         variable: impl Fn(&str) -> Option<OsString>,

@@ -8,6 +8,7 @@
 //!   calls the same router in process that [`serve`](mod@serve) puts behind a listener.
 //! - [`identity`] is who calls and what they may do: API keys, limits, the audit log.
 //! - [`mcp`] is the Model Context Protocol: tools that are calls of the router.
+//! - [`side`] opens the memories of a configuration as a move wants them.
 //! - [`error`] is the one place that turns a failure into a status and a problem document.
 //! - [`observed`] is how the tiers look from outside: spans, counts and times of their calls.
 //! - [`telemetry`] sets up the log, [`traces`] sends spans to a collector.
@@ -27,6 +28,7 @@ pub mod mcp;
 pub mod metrics;
 pub mod observed;
 pub mod serve;
+pub mod side;
 pub mod state;
 pub mod telemetry;
 pub mod traces;

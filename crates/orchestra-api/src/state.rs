@@ -338,7 +338,10 @@ async fn open_redis(settings: &Settings, space: &EmbeddingSpace) -> Result<Optio
 }
 
 /// The database of the memories, when it is there in time.
-async fn open_alloydb(settings: &Settings, space: &EmbeddingSpace) -> anyhow::Result<Option<AlloyDbMemoryProvider>> {
+pub(crate) async fn open_alloydb(
+    settings: &Settings,
+    space: &EmbeddingSpace,
+) -> anyhow::Result<Option<AlloyDbMemoryProvider>> {
     if settings.medium_term_provider != MediumTermProvider::AlloyDb {
         return Ok(None);
     }
@@ -376,7 +379,7 @@ fn make_private_folder(path: &Path) -> std::io::Result<()> {
     builder.create(path)
 }
 
-async fn embedder(settings: &Settings) -> anyhow::Result<Arc<dyn Embedder>> {
+pub(crate) async fn embedder(settings: &Settings) -> anyhow::Result<Arc<dyn Embedder>> {
     Ok(match &settings.embedder {
         EmbedderSettings::BuiltIn => Arc::new(StaticEmbedder::built_in()),
         EmbedderSettings::OpenAi { base_url, model, dimensions, send_dimensions } => {

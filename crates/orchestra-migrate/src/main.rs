@@ -1,0 +1,27 @@
+//! `orchestra-migrate`: moves a whole Orchestra Memory from one store to another while it is in use.
+
+mod cli;
+mod report;
+mod run;
+mod show;
+mod window;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::builder().parse_lossy(&cli.log);
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match cli.run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("orchestra-migrate: {error:#}");
+            // One is for the caller to mend, two is ours or the machine's.
+            let refused = error.downcast_ref::<migrate::Error>().is_some_and(|error| !error.is_retryable());
+            ExitCode::from(if refused || error.is::<cli::Mistake>() { 1 } else { 2 })
+        }
+    }
+}

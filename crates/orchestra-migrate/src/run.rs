@@ -1,0 +1,103 @@
+//! The whole move, phase by phase.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use chrono::Utc;
+use migrate::engine::{Engine, Order, Parts};
+use migrate::plan::Plan;
+use migrate::record::{Colour, Phase};
+
+use crate::cli::{Cli, mistake};
+use crate::report;
+use crate::window::{Now, Window};
+
+/// The shares of reads that green answers before it is the store in use.
+const READS: [u8; 3] = [1, 10, 100];
+/// How long after the beginning of the wait it is told again.
+const TELL: Duration = Duration::from_secs(60);
+
+pub async fn run(cli: &Cli, parts: Parts, plan: Plan, window: Option<Window>, folder: &Path) -> Result<()> {
+    if cli.is_dry() {
+        plan.check()?;
+        println!(
+            "would go through: preparation (copy, catch up), testing (compare, queries, gates), cutover (reads 1 %,"
+        );
+        println!("10 %, 100 %, then writes), validation (compare and query in reverse), finalization (asks)");
+        if let Some(Window { begins, ends }) = window {
+            println!("the cutover between {begins} and {ends}");
+        }
+        return Ok(());
+    }
+    let mut engine = match parts.records.load().await? {
+        Some(_) => Engine::open(parts).await?,
+        None => Engine::plan(parts, plan).await?,
+    };
+    let ran = phases(cli, &mut engine, window).await;
+    report::write(engine.record(), folder)?;
+    ran
+}
+
+async fn phases(cli: &Cli, engine: &mut Engine, window: Option<Window>) -> Result<()> {
+    if engine.record().active == Colour::Blue {
+        tell("preparation");
+        cli.start(engine, false).await?;
+        tell("testing");
+        let began = Utc::now();
+        cli.check(engine).await?;
+        let checking = (Utc::now() - began).to_std().unwrap_or_default();
+        tell("cutover");
+        cli.agrees("let green be the store in use")?;
+        if let Some(window) = window {
+            // It is checked once more when the window opens: a lot may have been written until then.
+            wait(engine, window, engine.record().plan.switch_deadline() + checking).await?;
+            cli.check(engine).await?;
+        }
+        for share in READS {
+            engine.order(Order::SwitchReads(share)).await?;
+        }
+        engine.order(Order::SwitchWrites).await?;
+        engine.run_until(|record, _| record.phase == Phase::Following && record.releasing.is_none()).await?;
+        if engine.record().active != Colour::Green {
+            return Err(mistake("the switch took too long and was undone: nothing is lost; run it again"));
+        }
+    }
+    if engine.record().is_over() {
+        return cli.show(engine);
+    }
+    tell("validation");
+    cli.start(engine, false).await?;
+    cli.check(engine).await?;
+    tell("finalization");
+    cli.finish(engine, Order::Finalize, "end the move: no rollback after this").await
+}
+
+/// Follows until the window is open.
+async fn wait(engine: &mut Engine, window: Window, work: Duration) -> Result<()> {
+    loop {
+        match window.at(Utc::now(), work) {
+            Now::Go => return Ok(()),
+            Now::TooLate => {
+                return Err(mistake(format!(
+                    "the maintenance window ends at {}, and about {} s of work do not fit into what is left",
+                    window.ends,
+                    work.as_secs()
+                )));
+            }
+            Now::Wait(left) => {
+                eprintln!(
+                    "the maintenance window begins at {}, in {} s; green follows until then",
+                    window.begins,
+                    left.as_secs()
+                );
+                let until = Utc::now() + left.min(TELL);
+                engine.run_until(|_, _| Utc::now() >= until).await?;
+            }
+        }
+    }
+}
+
+fn tell(phase: &str) {
+    eprintln!("== {phase}");
+}

@@ -1,0 +1,90 @@
+//! What a move looks like in a terminal.
+
+use std::cell::Cell;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use migrate::gates::Checked;
+use migrate::record::{Phase, Record};
+
+/// How often progress is told.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Tells progress on standard error, not too often.
+#[derive(Debug, Default)]
+pub struct Progress {
+    told: Cell<Option<Instant>>,
+}
+
+impl Progress {
+    pub fn tell(&self, record: &Record, lag: u64) {
+        if self.told.get().is_some_and(|told| told.elapsed() < EVERY) {
+            return;
+        }
+        self.told.set(Some(Instant::now()));
+        eprintln!("{}", line(record, lag, Utc::now()));
+    }
+}
+
+/// Where it is, in a line.
+fn line(record: &Record, lag: u64, now: DateTime<Utc>) -> String {
+    match record.phase {
+        Phase::Copying => {
+            let left = record.copy_left(now).map_or(String::new(), |left| format!(", about {} s left", left.as_secs()));
+            let (done, items, of) = (record.progress() * 100.0, record.copied.items, record.copied.of);
+            format!("copying: {done:.0} %, {items} of about {of} items, {lag} changes behind{left}")
+        }
+        _ => format!("{}: {} in use, {} is {lag} changes behind", record.phase, record.active, record.follower()),
+    }
+}
+
+/// All of it.
+pub fn status(record: &Record, lag: Option<u64>, now: DateTime<Utc>) -> String {
+    let mut text = format!("move {}: {}, {} in use\n", record.plan.name, record.phase, record.active);
+    if record.phase == Phase::Copying {
+        let _ = writeln!(text, "{}", line(record, lag.unwrap_or_default(), now));
+    } else if record.copied.ended_at.is_some() {
+        let _ = writeln!(text, "{} items were copied", record.copied.items);
+    }
+    if record.reads_on_green > 0 && record.reads_on_green < 100 {
+        let _ = writeln!(text, "{} % of reads on green", record.reads_on_green);
+    }
+    for event in record.history.iter().rev().take(10).rev() {
+        let _ = writeln!(text, "  {}  {}", event.at.format("%Y-%m-%d %H:%M:%S"), event.what);
+    }
+    text
+}
+
+/// The gates, a line each, and what to do where one does not hold.
+pub fn gates(checked: &Checked) -> String {
+    let mut text = String::new();
+    for gate in &checked.gates {
+        let mark = if gate.holds { "ok    " } else { "FAILED" };
+        let _ = writeln!(text, "{mark}  {:<12} {} (wanted: {})", gate.name, gate.measured, gate.wanted);
+        if !gate.holds {
+            let _ = writeln!(text, "        {}", gate.advice);
+        }
+    }
+    let probes = &checked.probes;
+    let _ = writeln!(
+        text,
+        "search p50/p95/p99: blue {}/{}/{} us, green {}/{}/{} us",
+        probes.blue.p50_us,
+        probes.blue.p95_us,
+        probes.blue.p99_us,
+        probes.green.p50_us,
+        probes.green.p95_us,
+        probes.green.p99_us
+    );
+    text
+}
+
+/// The first differences.
+pub fn differences(record: &Record) -> String {
+    let mut text = String::new();
+    for sample in record.diff.iter().flat_map(|diff| &diff.samples).take(10) {
+        let _ = writeln!(text, "  {:?} {:?} {}", sample.kind, sample.key, sample.fields.join(", "));
+    }
+    text
+}

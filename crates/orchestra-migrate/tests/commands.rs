@@ -3,8 +3,11 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use memory_core::{Error, ForgetRequest, MemoryPatch, MemoryStore as _, Selection};
+use embedders::StaticEmbedder;
+use memory_core::{Embedder as _, Error, ForgetRequest, MemoryPatch, MemoryStore as _, Purpose, Selection};
 use memory_testkit::make;
+use memory_testkit::services::{self, Service};
+use provider_alloydb::{AlloyDbConfig, AlloyDbMemoryProvider, MIGRATOR};
 use provider_embedded::{EmbeddedConfig, EmbeddedProvider};
 use tempfile::TempDir;
 
@@ -22,11 +25,12 @@ impl Home {
             std::fs::create_dir(home.path().join(side)).expect("a folder");
         }
         let (blue, scope) = (home.open("blue").await, make::user("acme", "ann"));
-        let mut ids = Vec::new();
+        let (mut ids, embedder) = (Vec::new(), StaticEmbedder::built_in());
         for at in 0..MEMORIES {
             let memory = make::memory(&scope, &format!("Ann's note {at} is about cats"), chrono::Utc::now());
             ids.push(memory.id);
-            blue.insert(make::batch([memory])).await.expect("insert");
+            let vectors = embedder.embed(&[&memory.text], Purpose::Document).await.expect("a vector");
+            blue.insert(make::embedded(memory, vectors[0].clone())).await.expect("insert");
         }
         let patch = MemoryPatch { text: Some("a corrected note".into()), ..MemoryPatch::default() };
         blue.update(&scope, ids[0], patch).await.expect("update");
@@ -128,4 +132,54 @@ async fn a_run_goes_through_all_phases_or_stops() {
     let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
     assert_eq!(report["phase"]["at"], "finalized");
     assert!(report["checked"]["gates"].as_array().is_some_and(|gates| gates.len() >= 4));
+}
+
+/// A database of its own with the schema; its URL.
+async fn database(url: &str) -> String {
+    let options: sqlx::postgres::PgConnectOptions = url.parse().expect("a URL");
+    let name = format!("test_{}", make::id().as_uuid().simple());
+    let server = sqlx::PgPool::connect_with(options.clone()).await.expect("connect");
+    // A name of ours, of letters and digits.
+    let made = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+    sqlx::query(made).execute(&server).await.expect("a database");
+    server.close().await;
+    let pool = sqlx::PgPool::connect_with(options.database(&name)).await.expect("connect");
+    MIGRATOR.run(&pool).await.expect("the schema");
+    pool.close().await;
+    let (server, _) = url.rsplit_once('/').expect("a URL with a database");
+    format!("{server}/{name}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_moves_to_postgres_and_back() {
+    let Some(url) = services::url(Service::Postgres) else { return };
+    let url = database(&url).await;
+    let home = Home::new().await;
+    let green = format!(
+        "data: green\nshort_term_provider: none\nmedium_term_provider: alloydb\nalloydb:\n  url: {url}\n  role: orchestra_app\n"
+    );
+    std::fs::write(home.path().join("green.yaml"), green).expect("a file");
+    home.succeeds(&["plan", "--batch", "7", "--queries", "5"]);
+    home.succeeds(&["start"]);
+    home.succeeds(&["switch", "--writes", "--yes"]);
+    assert_eq!(home.state("blue").await, (59, false));
+    // What is written to green comes to blue with the rollback.
+    let mut config = AlloyDbConfig::from_url(&url).expect("a URL");
+    (config.role, config.vector_dim) = (Some("orchestra_app".into()), StaticEmbedder::built_in().space().dimensions);
+    let store = AlloyDbMemoryProvider::connect(config).await.expect("connect");
+    let scope = make::user("acme", "ann");
+    let memory = make::memory(&scope, "written on green", chrono::Utc::now());
+    store.insert(make::batch([memory.clone()])).await.expect("green is in use");
+    home.succeeds(&["rollback", "--yes"]);
+    let late = store.insert(make::batch([make::memory(&scope, "late", chrono::Utc::now())])).await;
+    assert!(matches!(late, Err(Error::Fenced { .. })), "{late:?}");
+    store.close().await;
+    let blue = home.open("blue").await;
+    let got = blue.get(&scope, memory.id).await.expect("get").expect("it is there");
+    assert_eq!(got.text, memory.text);
+    blue.close().await.expect("close");
+    assert_eq!(home.state("blue").await, (60, true));
+    home.succeeds(&["verify"]);
+    home.succeeds(&["switch", "--writes", "--yes"]);
+    home.succeeds(&["finalize", "--yes"]);
 }

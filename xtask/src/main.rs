@@ -9,6 +9,7 @@ mod deploy;
 mod http;
 mod infra;
 mod layers;
+mod migrate;
 mod process;
 mod services;
 mod table;
@@ -60,6 +61,10 @@ enum Command {
     ///
     /// It shows a plan unless --apply is given. docs/deploy.md tells more.
     Deploy(deploy::Args),
+    /// Move a whole memory from one store to another while it is in use
+    ///
+    /// Arguments go on to `orchestra-migrate`. docs/migrate.md tells more.
+    Migrate(migrate::Args),
     /// Check whether a deployment does what it is for, fast enough and safely
     Verify(verify::Args),
     /// Make the built-in embedding model again, from packages alone; or place the one that is not built in
@@ -76,6 +81,7 @@ fn main() -> Result<()> {
         Command::Bench(args) => bench::run(&args),
         Command::Chaos(args) => chaos::run(&args),
         Command::Deploy(args) => deploy::run(args),
+        Command::Migrate(args) => migrate::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Assets(args) => assets::run(&args),
     }

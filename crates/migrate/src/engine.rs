@@ -92,6 +92,8 @@ pub struct Engine {
     pace: Pace,
     /// Whether the store that follows is open to this mover alone.
     is_mover: bool,
+    /// The record that was to be written last: it may have been, although that failed.
+    tried: Option<Record>,
 }
 
 /// What a step did.
@@ -137,7 +139,7 @@ impl Engine {
 
     fn with(parts: Parts, record: Record) -> Self {
         let pace = Pace::new(&record.plan);
-        Self { parts, record, pace, is_mover: false }
+        Self { parts, record, pace, is_mover: false, tried: None }
     }
 
     /// The record as this mover knows it.
@@ -197,14 +199,16 @@ impl Engine {
                     failures = 0;
                     self.parts.timer.sleep(IDLE).await;
                 }
-                Err(error) if error.is_retryable() => {
+                Err(error) => {
+                    self.stand_by_the_record().await?;
+                    if !error.is_retryable() {
+                        return Err(error);
+                    }
                     tracing::warn!(%error, source = ?std::error::Error::source(&error), failures, "step failed");
                     let pause = PAUSES.0 * 2_u32.saturating_pow(failures.min(10));
                     failures += 1;
                     self.parts.timer.sleep(pause.min(PAUSES.1)).await;
-                    self.reload().await.or_else(|error| if error.is_retryable() { Ok(()) } else { Err(error) })?;
                 }
-                Err(error) => return Err(error),
             }
         }
     }
@@ -218,6 +222,18 @@ impl Engine {
             Stepped::Rested => Ok(None),
             stepped => Ok(Some(stepped)),
         }
+    }
+
+    /// After a failure: the record is this mover's own, or another one has come, and this one ends. Where it cannot be read, that is
+    /// found out the next time.
+    async fn stand_by_the_record(&mut self) -> Result<()> {
+        self.is_mover = false;
+        let Ok(Some(there)) = self.parts.records.load().await else { return Ok(()) };
+        if there != self.record && self.tried.as_ref() != Some(&there) {
+            return Err(Error::Superseded);
+        }
+        self.record = there;
+        Ok(())
     }
 
     /// Reads the record again, as after a failure: it may have been written all the same, or by somebody else.
@@ -380,6 +396,7 @@ impl Engine {
     }
 
     async fn put(&mut self, next: Record) -> Result<()> {
+        self.tried = Some(next.clone());
         self.parts.records.store(&next).await?;
         self.record = next;
         Ok(())

@@ -300,7 +300,8 @@ impl Cli {
 
     /// Asks the gates, and shows what they say.
     pub async fn check(&self, engine: &mut Engine) -> Result<()> {
-        let checked = engine.check(|diff| eprintln!("{} items compared", diff.compared)).await?;
+        let checked =
+            engine.check(|diff| eprintln!("comparing with {}: {} items", diff.scanning.other(), diff.compared)).await?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&(&checked, &engine.record().diff))?);
         } else {

@@ -207,6 +207,30 @@ fn without_vectors(item: &Item, changes_space: bool) -> Item {
     item
 }
 
+#[test]
+fn a_mover_that_another_one_takes_over_from_ends() {
+    let mut moving = Move::new(1, false);
+    moving.plan();
+    moving.start();
+    let open = || now(Engine::open(moving.parts())).expect("open");
+    let (mut former, mut next) = (open(), open());
+    now(former.step()).expect("it follows");
+    now(next.step()).expect("it takes over");
+    for _ in 0..20 {
+        moving.world().client();
+    }
+    let rounds = std::cell::Cell::new(0);
+    let ended = now(former.run_until(|_, _| {
+        rounds.set(rounds.get() + 1);
+        rounds.get() > 1000
+    }));
+    assert!(matches!(ended, Err(Error::Superseded)), "{ended:?}");
+    now(next.order(Order::SwitchWrites)).expect("the other one goes on");
+    now(next.run_until(|record, _| record.phase == Phase::Following && record.active == Colour::Green))
+        .expect("switched");
+    moving.check("taken over");
+}
+
 /// What is asked of a run besides the move itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Course {

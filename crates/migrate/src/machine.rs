@@ -301,3 +301,6 @@ impl Record {
         Error::refused(format!("cannot {what}: the move is {}, {} in use", self.phase, self.active), advice)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -310,10 +310,8 @@ impl Engine {
                 self.put_some(self.record.undone(now)).await?;
             }
             Step::End => {
-                let streams = self.record.releasing.clone().into_iter();
-                let streams = streams.chain(self.record.stream.clone().map(|stream| (active, stream)));
-                for (colour, stream) in streams.collect::<Vec<_>>() {
-                    self.release(colour, &stream).await?;
+                for (colour, stream) in &self.record.streams {
+                    self.release(*colour, stream).await?;
                 }
                 self.put(self.record.ended(now)).await?;
             }

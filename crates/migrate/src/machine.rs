@@ -35,7 +35,7 @@ pub enum Step {
     Open,
     /// Open the store in use again, then [`Record::undone`].
     Reopen,
-    /// End the stream, then [`Record::ended`].
+    /// End every stream, then [`Record::ended`].
     End,
 }
 
@@ -61,6 +61,7 @@ impl Record {
             follower_epoch: 0,
             stream: None,
             releasing: None,
+            streams: Vec::new(),
             copied: Copied::default(),
             samples: Vec::new(),
             diff: None,
@@ -103,7 +104,9 @@ impl Record {
             return Err(self.refused("start", "`status` shows what is going on"));
         }
         let mut next = self.at(Phase::Preparing, now, "started");
-        next.stream = Some(next.stream_name(Colour::Green));
+        let stream = next.stream_name(Colour::Green);
+        next.streams.push((Colour::Blue, stream.clone()));
+        next.stream = Some(stream);
         next.copied.of = size;
         Ok(next)
     }
@@ -199,6 +202,7 @@ impl Record {
         let mut next = self.at(Phase::Following, now, "all writes are on both sides");
         let epoch = next.new_epoch();
         let stream = next.stream_name(self.active);
+        next.streams.push((self.follower(), stream.clone()));
         next.phase = Phase::Opening { epoch, stream, closed_at, began_at };
         Some(next)
     }
@@ -269,7 +273,7 @@ impl Record {
             _ => (Phase::Cancelled, "ended: blue is in use as before"),
         };
         let mut next = self.at(phase, now, what);
-        (next.stream, next.releasing) = (None, None);
+        (next.stream, next.releasing, next.streams) = (None, None, Vec::new());
         next
     }
 

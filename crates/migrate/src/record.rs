@@ -49,6 +49,9 @@ pub struct Record {
     pub stream: Option<String>,
     /// A stream that is not needed any more, and on which store.
     pub releasing: Option<(Colour, String)>,
+    /// Every stream that there was, and on which store: each is ended at the end once more, since one may have begun late.
+    #[serde(default)]
+    pub streams: Vec<(Colour, String)>,
     /// How far the copy has come.
     pub copied: Copied,
     /// How it went, a point each now and then.

@@ -1,8 +1,8 @@
 //! Moves of stores in memory under traffic, killed anywhere; and records on real files and servers.
 
-mod import;
 mod diffs;
 mod gates;
+mod import;
 mod moves;
 mod oracle;
 mod random;

@@ -195,13 +195,14 @@ async fn what_an_index_does_not_give_is_found_by_comparing_everything() {
     let provider = AlloyDbMemoryProvider::connect(config).await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
     let (mut searched, mut repaired) = (0, 0);
-    // Until the size of the scope is measured, beside the searches, it is taken for a small one, and enough is probed.
-    while searched < 40 || repaired == 0 {
+    // Nearly all of the user's 4,000: however the lists came out, a quarter of them does not hold so many. Until the size of the
+    // scope is measured, beside the searches, it is taken for a small one, and enough is probed.
+    while searched < 10 || repaired == 0 {
         assert!(Instant::now() < deadline, "no search fell short");
         let query = query(&mut connection, searched % 40, 32).await;
         searched += 1;
-        let (found, arm) = search(&provider, &request(&make::user("acme", "far"), &query, 100)).await;
-        assert!(found.len() == 100 && arm.shortfall == 0, "{arm:?}");
+        let (found, arm) = search(&provider, &request(&make::user("acme", "far"), &query, 3_900)).await;
+        assert!(found.len() == 3_900 && arm.shortfall == 0, "{arm:?}");
         if arm.index.as_ref().unwrap().repaired {
             repaired += 1;
             assert!(arm.exact && arm.index.unwrap().kind == "ivfflat");

@@ -79,7 +79,7 @@ pub fn router(state: AppState) -> Router {
 /// Every route but those whose answers are made of calls of these.
 fn api(state: &AppState) -> Router {
     let traced = from_fn_with_state(state.clone(), request::traced);
-    let routes = table().into_iter().map(|route| route.admitted(state));
+    let routes = table().into_iter().map(Route::answered);
     let routes = routes
         .fold(Router::new(), |router, (path, handler)| router.route(path, handler))
         .fallback(no_such_route.layer(traced.clone()))

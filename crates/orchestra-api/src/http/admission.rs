@@ -1,12 +1,12 @@
 //! Who gets through to a handler, and what is written down about it.
 
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::handler::Handler;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use tracing::Span;
@@ -23,6 +23,10 @@ use crate::traces::RequestSpan;
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
+/// What a handler does with a request. In a box, as are the futures that it makes: there are many handlers, and what is around
+/// them is the same.
+type Work = Box<dyn FnOnce(Request, AppState) -> Pin<Box<dyn Future<Output = Response> + Send>> + Send>;
+
 /// A route, and what it needs of its caller.
 pub struct Route {
     /// The method.
@@ -37,20 +41,24 @@ pub struct Route {
 }
 
 impl Route {
-    /// A route that `handler` answers.
+    /// A route that `handler` answers, behind everything that a request has to pass. What is around it calls it itself: as a
+    /// layer of axum it would make a service of it anew with every request.
     pub fn new<H, T>(method: Method, path: &'static str, need: Need, operation: &'static str, handler: H) -> Self
     where
         H: Handler<T, AppState>,
         T: 'static,
     {
         let filter = MethodFilter::try_from(method.clone()).expect("the table has HTTP's own methods");
-        Self { method, path, need, operation, handler: on(filter, handler) }
+        let admitted = move |State(state): State<AppState>, request: Request| {
+            let work: Work = Box::new(move |request, state| Box::pin(handler.call(request, state)));
+            admitted((state, need, operation), request, work)
+        };
+        Self { method, path, need, operation, handler: on(filter, admitted) }
     }
 
-    /// The handler behind everything that a request has to pass.
-    pub fn admitted(self, state: &AppState) -> (&'static str, MethodRouter<AppState>) {
-        let Self { path, need, operation, handler, .. } = self;
-        (path, handler.route_layer(from_fn_with_state((state.clone(), need, operation), admitted)))
+    /// Where it is, and who answers there.
+    pub fn answered(self) -> (&'static str, MethodRouter<AppState>) {
+        (self.path, self.handler)
     }
 }
 
@@ -58,14 +66,14 @@ impl Route {
 type Admitted = (AppState, Need, &'static str);
 
 /// What is around every request, and its admission.
-async fn admitted(State(admitted): State<Admitted>, request: Request, next: Next) -> Response {
+async fn admitted(admitted: Admitted, request: Request, work: Work) -> Response {
     let state = admitted.0.clone();
-    around(&state, request, |request| admit(admitted, request, next)).await
+    around(&state, request, |request| admit(admitted, request, work)).await
 }
 
 /// Lets a request through when its caller may make it: finds out who it is, compares what they may do, and takes a token
 /// out of their tenant's bucket. The handler finds the [`Identity`] beside the request, and no key in it.
-async fn admit(admitted: Admitted, mut request: Request, next: Next) -> Response {
+async fn admit(admitted: Admitted, mut request: Request, work: Work) -> Response {
     let (state, need, _) = &admitted;
     let need = *need;
     let gate = state.gate();
@@ -76,7 +84,10 @@ async fn admit(admitted: Admitted, mut request: Request, next: Next) -> Response
             Ok(Some(identity)) => {
                 request.extensions_mut().insert(identity);
             }
-            Ok(None) => return next.run(request).await,
+            Ok(None) => {
+                let state = state.clone();
+                return work(request, state).await;
+            }
             Err(problem) => {
                 tracing::info!(code = problem.code(), "caller not known");
                 return problem.into_response();
@@ -85,7 +96,8 @@ async fn admit(admitted: Admitted, mut request: Request, next: Next) -> Response
     }
     request.headers_mut().remove(header::AUTHORIZATION);
     let Some(identity) = request.extensions().get::<Identity>() else {
-        return next.run(request).await;
+        let state = state.clone();
+        return work(request, state).await;
     };
     let span = tracing::Span::current();
     span.record("tenant", identity.tenant.tenant_name());
@@ -106,7 +118,7 @@ async fn admit(admitted: Admitted, mut request: Request, next: Next) -> Response
         Some(problem) => problem.into_response(),
         None => {
             let identity = identity.clone();
-            worked_on(admitted, identity, request, next).await
+            worked_on(admitted, identity, request, work).await
         }
     };
     if let Some(taken) = &taken {
@@ -136,11 +148,10 @@ fn whole_seconds(duration: Duration) -> u64 {
 }
 
 /// Lets the handler work. What the operator's probes ask is answered while the server is busy or shutting down.
-async fn worked_on((state, need, operation): Admitted, identity: Identity, request: Request, next: Next) -> Response {
+async fn worked_on((state, need, operation): Admitted, identity: Identity, request: Request, work: Work) -> Response {
     let trace = request.extensions().get().cloned().unwrap_or(RequestSpan(Span::none())).0;
     let request_id = request.extensions().get::<RequestId>().cloned();
-    // In a box, or it would be in each of the branches, and all of them are moved again and again.
-    let work = Box::pin(next.run(request));
+    let work = work(request, state.clone());
     match need {
         Need::Nothing | Need::NothingOnLoopback(_) => work.await,
         Need::Identity => in_its_turn(&state, work).await,

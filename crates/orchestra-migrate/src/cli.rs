@@ -83,24 +83,33 @@ struct Place {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Plan a move; neither of the stores is changed
+    #[command(
+        after_help = "Example:\n  orchestra-migrate --blue blue.yaml --green green.yaml plan --items-per-second 8000"
+    )]
     Plan(PlanArgs),
     /// Copy everything to green, and catch up; after a switch, catch up in reverse
+    #[command(
+        after_help = "Examples:\n  orchestra-migrate start             ends when green has caught up\n  orchestra-migrate start --follow    goes on until Ctrl-C"
+    )]
     Start(Follow),
     /// Show how far it is
+    #[command(after_help = "Examples:\n  orchestra-migrate status --watch 2\n  orchestra-migrate --json status")]
     Status {
         /// Show it again every so many seconds
         #[arg(long, value_name = "SECONDS")]
         watch: Option<u64>,
     },
     /// Compare both stores item by item, send the same queries to both, and decide the gates
+    #[command(after_help = "Example:\n  orchestra-migrate verify --repair")]
     Verify {
         /// Make what differs on the store that follows the same
         #[arg(long)]
         repair: bool,
     },
-    /// Let green answer reads, or be the store in use
+    /// Let green be the store in use, or write down how many reads it may answer
+    #[command(after_help = "Example:\n  orchestra-migrate switch --writes --follow --yes")]
     Switch {
-        /// This percentage of reads: 10%
+        /// This percentage of reads, such as 10%; it is written into the record, which no server follows yet
         #[arg(long, value_name = "N%", value_parser = percent, conflicts_with = "writes", required_unless_present = "writes")]
         reads: Option<u8>,
         /// All writes; the gates are asked first
@@ -113,12 +122,16 @@ enum Command {
         follow: Follow,
     },
     /// Let blue be the store in use again; nothing that was written since is lost
+    #[command(after_help = "Example:\n  orchestra-migrate rollback --yes")]
     Rollback(Follow),
     /// End the move: blue follows no more, and stays closed as it is
     Finalize,
     /// Give the move up, before green is in use
     Cancel,
     /// All of it: preparation, testing, cutover, validation, finalization; it stops where one of them fails
+    #[command(
+        after_help = "Examples:\n  orchestra-migrate run --dry-run\n  orchestra-migrate run --maintenance-window '2025-06-01 01:00 +02:00' --yes"
+    )]
     Run {
         #[command(flatten)]
         plan: PlanArgs,

@@ -15,6 +15,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::record::Colour;
+
 const PROVIDER: &str = "server";
 /// How long a server may take for one answer.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -30,6 +32,8 @@ const KEYS_AT_ONCE: usize = 100;
 pub struct HttpReplica {
     client: Client,
     base_url: String,
+    /// Which store of a server that follows a move.
+    side: Option<Colour>,
 }
 
 impl HttpReplica {
@@ -61,7 +65,14 @@ impl HttpReplica {
             reason: "no HTTP client can be made".into(),
             source: Some(error.into()),
         })?;
-        Ok(Self { client, base_url: base_url.to_owned() })
+        Ok(Self { client, base_url: base_url.to_owned(), side: None })
+    }
+
+    /// This store of the move that the server follows, whichever is in use. A server that is not told which gives its own, which is
+    /// blue.
+    #[must_use]
+    pub fn of_side(self, side: Colour) -> Self {
+        Self { side: Some(side), ..self }
     }
 
     async fn get<T: DeserializeOwned>(&self, operation: &'static str, path: &str) -> Result<T> {
@@ -85,7 +96,12 @@ impl HttpReplica {
         body: Option<&(impl Serialize + Sync)>,
     ) -> Result<T> {
         let failed = |error: reqwest::Error| backend(operation, true, error.without_url());
-        let mut request = self.client.request(method, format!("{}/v1/replica/{path}", self.base_url));
+        let mut url = format!("{}/v1/replica/{path}", self.base_url);
+        if let Some(side) = self.side {
+            url.push(if path.contains('?') { '&' } else { '?' });
+            url.push_str(&format!("side={side}"));
+        }
+        let mut request = self.client.request(method, url);
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -101,7 +117,10 @@ impl HttpReplica {
 
 impl fmt::Debug for HttpReplica {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpReplica").field("base_url", &self.base_url).finish_non_exhaustive()
+        f.debug_struct("HttpReplica")
+            .field("base_url", &self.base_url)
+            .field("side", &self.side)
+            .finish_non_exhaustive()
     }
 }
 
@@ -279,7 +298,7 @@ mod tests {
     #[test]
     fn a_key_is_not_shown_and_a_url_is_checked() {
         let replica = HttpReplica::new("http://127.0.0.1:1/", Some(&"om_secret".into())).expect("a client");
-        assert_eq!(format!("{replica:?}"), r#"HttpReplica { base_url: "http://127.0.0.1:1", .. }"#);
+        assert_eq!(format!("{replica:?}"), r#"HttpReplica { base_url: "http://127.0.0.1:1", side: None, .. }"#);
         assert!(HttpReplica::new("127.0.0.1:1", None).is_err());
         assert!(HttpReplica::new("http://x", Some(&"two\nlines".into())).is_err());
     }

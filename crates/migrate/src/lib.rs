@@ -10,6 +10,7 @@
 //! - [`engine`] carries the steps out. Every step may be done twice, so a move that was killed anywhere goes on.
 //! - [`diff`] compares the two stores item by item while writes go on, [`probe`] sends the same queries to both, and [`gates`]
 //!   decides by that whether traffic may move.
+//! - [`serving`] is what a server has to know of a move: which store is in use.
 //! - [`http`] is the store of a running server, such as an embedded file, which is the server's own.
 //! - [`import`] is what people already have elsewhere, as a store to move from.
 //!
@@ -56,5 +57,6 @@ pub mod machine;
 pub mod plan;
 pub mod probe;
 pub mod record;
+pub mod serving;
 
 pub use error::{Error, Result};

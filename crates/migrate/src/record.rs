@@ -21,6 +21,11 @@ pub trait Records: fmt::Debug + Send + Sync {
     /// The record; `None` before the move was planned.
     async fn load(&self) -> Result<Option<Record>>;
 
+    /// The record, when it is of another revision than this one: what a server asks again and again.
+    async fn other_than(&self, revision: u64) -> Result<Option<Record>> {
+        Ok(self.load().await?.filter(|record| record.revision != revision))
+    }
+
     /// Puts a record in the place of the one of the revision before, durably. A record of revision 1 is the first one.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::brake::{self, BudgetBrake};
 use crate::metrics::lag::{self, Lag};
+use crate::moving::{Moving, Side};
 use crate::usage::UsageLog;
 
 const DONE: &str = "orchestra_background_done_total";
@@ -23,16 +24,17 @@ pub(crate) fn describe() {
 #[derive(Debug)]
 pub struct Background(#[expect(dead_code, reason = "it ends them when it is dropped")] JoinSet<()>);
 
-/// Starts the loops that bring the store's changes to the cache and give memories the vectors that they were stored without.
-/// `follows_as` is the name under which they follow for a cache that is elsewhere than in the store; a store tells its own. `lag` is measured all the while, and
-/// `usage` written down.
+/// Starts the loops of the tiers of a store: they bring its changes to the cache and give memories the vectors that they were
+/// stored without. `follows_as` is the name under which they follow for a cache that is elsewhere than in the store; a store tells
+/// its own. `lag` is measured all the while. `brake` is that of an embedder that has to be paid for. Of a move, `side` says which
+/// store it is: while another one is in use that one has these vectors made.
 #[must_use]
 pub fn spawn(
     manager: &TieredMemoryManager,
     follows_as: Option<&str>,
     mut lag: Lag,
-    usage: &Arc<UsageLog>,
-    brake: &Arc<BudgetBrake>,
+    brake: Option<Arc<BudgetBrake>>,
+    side: Option<Side>,
 ) -> Background {
     let mut loops = JoinSet::new();
     if let Some(name) = follows_as
@@ -42,12 +44,24 @@ pub fn spawn(
         lag.follower = manager.cache_follower(name);
     }
     if let Some(late) = manager.late_embedding() {
-        let late = Late { late, brake: brake.clone() };
+        let late = WhileInUse { steps: Late { late, brake }, side: side.clone() };
         loops.spawn(repeat("late_embedding", "memories without a vector were not embedded", late));
     }
+    let lag = WhileInUse { steps: lag, side };
     loops.spawn(repeat("lag", "how far behind things are was not measured", lag));
+    Background(loops)
+}
+
+/// Starts the loops of the process: `usage` is written down, the brake looked at, and a move followed.
+#[must_use]
+pub(crate) fn of_process(usage: &Arc<UsageLog>, brake: &Arc<BudgetBrake>, moving: Option<&Arc<Moving>>) -> Background {
+    let mut loops = JoinSet::new();
     loops.spawn(repeat("usage", "what was used was not written down", Windows(usage.clone())));
     loops.spawn(repeat("brake", "the budget's brake was not read, and stays as it is", Brakes(brake.clone())));
+    if let Some(moving) = moving {
+        loops.spawn(moving.clone().follow());
+        loops.spawn(moving.clone().keep_open());
+    }
     Background(loops)
 }
 
@@ -67,19 +81,41 @@ impl Steps for CacheFollower {
     }
 }
 
+/// Steps that are of use in the store that is in use.
+struct WhileInUse<S> {
+    steps: S,
+    side: Option<Side>,
+}
+
+impl<S: Steps> Steps for WhileInUse<S> {
+    async fn step(&mut self) -> Result<usize> {
+        if self.side.as_ref().is_none_or(Side::is_in_use) { self.steps.step().await } else { Ok(0) }
+    }
+
+    fn pause(&self) -> Duration {
+        self.steps.pause()
+    }
+}
+
 /// Vectors that come late, but not while they must not be paid for.
 struct Late {
     late: LateEmbedding,
-    brake: Arc<BudgetBrake>,
+    brake: Option<Arc<BudgetBrake>>,
+}
+
+impl Late {
+    fn is_refused(&self) -> bool {
+        self.brake.as_ref().is_some_and(|brake| brake.refuses_embedding())
+    }
 }
 
 impl Steps for Late {
     async fn step(&mut self) -> Result<usize> {
-        if self.brake.refuses_embedding() { Ok(0) } else { self.late.step().await }
+        if self.is_refused() { Ok(0) } else { self.late.step().await }
     }
 
     fn pause(&self) -> Duration {
-        if self.brake.refuses_embedding() { brake::EVERY } else { self.late.pause() }
+        if self.is_refused() { brake::EVERY } else { self.late.pause() }
     }
 }
 

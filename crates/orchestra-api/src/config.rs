@@ -11,6 +11,7 @@ mod file;
 mod google_iam;
 mod identity;
 mod list;
+mod moves;
 mod provider;
 mod recall;
 mod redis;
@@ -38,6 +39,7 @@ pub use arguments::ServerArgs;
 pub use cache_embedder::CacheEmbedderSettings;
 pub(crate) use google_iam::GoogleIam;
 pub use list::SETTINGS;
+pub use moves::MoveSettings;
 pub use provider::{MediumTermProvider, ShortTermProvider};
 pub use recall::RecallSettings;
 pub use schema::json_schema;
@@ -102,6 +104,8 @@ pub struct Settings {
     pub traces: TraceSettings,
     /// How usage is written down.
     pub usage: UsageSettings,
+    /// The move to follow; none for none.
+    pub moves: Option<MoveSettings>,
     /// The file of the budget's brake; none for no brake.
     pub brake_file: Option<PathBuf>,
     /// All of them as they were given, with the sections of the providers.
@@ -232,6 +236,7 @@ impl Settings {
                 file: values.get("usage.file"),
                 max_file_bytes: values.of("usage.max_file_bytes"),
             },
+            moves: moves::settings(&values),
             brake_file: values.get("brake_file"),
             values,
         }
@@ -241,6 +246,7 @@ impl Settings {
         let values = &self.values;
         identity::check(values)?;
         telemetry::check(values, &self.traces)?;
+        moves::check(values)?;
         if !self.listen.ip().is_loopback() && !self.allow_unauthenticated && !self.keys_file().exists() {
             return Err(values.invalid(
                 "listen",
@@ -302,6 +308,14 @@ impl Settings {
     /// As [`Secret::read`], and [`Error::Invalid`] or [`Error::Unusable`] when its index's file is none.
     pub async fn redis(&self, space: Arc<EmbeddingSpace>) -> Result<RedisConfig> {
         redis::config(&self.values, space, self.cache_threshold, self.cache_ttl).await
+    }
+
+    /// The URL of the Postgres with the record of the move, where it is in one.
+    ///
+    /// # Errors
+    /// As [`Secret::read`].
+    pub async fn move_record_url(&self) -> Result<Option<SecretString>> {
+        self.values.secret("move.record_url").await
     }
 
     /// How the database of the memories is opened, for vectors of so many dimensions. Its secrets are read.

@@ -290,6 +290,12 @@ impl IntoResponse for Problem {
     }
 }
 
+/// Whether a response tells that the store takes no writes, or that the request belongs to another store: nothing of it was kept.
+#[must_use]
+pub fn is_fenced(response: &Response) -> bool {
+    response.extensions().get::<Told>().is_some_and(|Told(details)| details.code == "fenced")
+}
+
 /// An error and all its causes in one line.
 #[must_use]
 pub fn chain(error: &dyn StdError) -> String {

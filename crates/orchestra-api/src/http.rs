@@ -35,6 +35,7 @@ mod consolidate;
 mod cursor;
 mod docs;
 mod feedback;
+mod follow;
 mod hints;
 mod json;
 mod memories;

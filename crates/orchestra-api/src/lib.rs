@@ -8,6 +8,7 @@
 //!   calls the same router in process that [`serve`](mod@serve) puts behind a listener.
 //! - [`identity`] is who calls and what they may do: API keys, limits, the audit log.
 //! - [`mcp`] is the Model Context Protocol: tools that are calls of the router.
+//! - `moving` follows a move of the memory: which store is in use.
 //! - [`side`] opens the memories of a configuration as a move wants them.
 //! - [`error`] is the one place that turns a failure into a status and a problem document.
 //! - [`observed`] is how the tiers look from outside: spans, counts and times of their calls.
@@ -26,6 +27,7 @@ pub mod identity;
 pub mod import;
 pub mod mcp;
 pub mod metrics;
+pub(crate) mod moving;
 pub mod observed;
 pub mod serve;
 pub mod side;

@@ -15,7 +15,7 @@ use metrics::{
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use crate::state::AppState;
-use crate::{background, brake, observed};
+use crate::{background, brake, moving, observed};
 
 pub mod lag;
 mod process;
@@ -58,6 +58,7 @@ pub fn install() -> bool {
             observed::describe();
             background::describe();
             brake::describe();
+            moving::describe();
             Some(handle)
         })
         .is_some()
@@ -76,7 +77,7 @@ pub async fn keep_up() {
 /// Everything that was measured, or `None` where the process has a recorder of its own.
 pub fn render(state: &AppState) -> Option<String> {
     install();
-    let settings = state.settings();
+    let settings = state.tiers_settings();
     let labels = [
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("short_term_provider", settings.short_term_provider.name().to_owned()),

@@ -10,7 +10,7 @@ use provider_alloydb::{AlloyDbMemoryProvider, AlloyDbReplica};
 use provider_embedded::{EmbeddedConfig, EmbeddedProvider};
 
 use crate::config::{MediumTermProvider, Settings};
-use crate::state::{embedder, open_alloydb};
+use crate::state::tiers::{embedder, open_alloydb};
 
 /// The memories of a configuration, open.
 pub struct Opened {

@@ -3,23 +3,30 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
 use super::{Record, Records};
 use crate::{Error, Result};
 
+/// How long ago a file must have changed for its time to tell the next change from this one.
+const TOLD_APART: Duration = Duration::from_secs(1);
+
 /// A record in a file, as JSON. A file beside it, with `.lock` behind its name, keeps two writers apart.
 #[derive(Debug, Clone)]
 pub struct FileRecords {
     path: PathBuf,
+    /// When the file had changed that was read last, how long it was, and the revision in it.
+    seen: Arc<Mutex<Option<(SystemTime, u64, u64)>>>,
 }
 
 impl FileRecords {
     /// The record in the file at `path`, which need not be there yet; its folder is.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), seen: Arc::default() }
     }
 
     fn read(&self) -> Result<Option<Record>> {
@@ -29,6 +36,24 @@ impl FileRecords {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed(error.into())),
         }
+    }
+
+    /// As [`Records::other_than`]: a file that has not changed is not read again.
+    fn read_other_than(&self, revision: u64) -> Result<Option<Record>> {
+        let stands = fs::metadata(&self.path).and_then(|file| Ok((file.modified()?, file.len()))).ok();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = seen.filter(|(modified, bytes, _)| stands == Some((*modified, *bytes)));
+        if known.is_some_and(|(.., known)| known == revision) {
+            return Ok(None);
+        }
+        let record = self.read()?;
+        *seen = match (&record, stands) {
+            (Some(record), Some((modified, bytes))) if modified.elapsed().is_ok_and(|age| age > TOLD_APART) => {
+                Some((modified, bytes, record.revision))
+            }
+            _ => None,
+        };
+        Ok(record.filter(|record| record.revision != revision))
     }
 
     fn write(&self, record: &Record) -> Result<()> {
@@ -49,6 +74,10 @@ impl FileRecords {
 impl Records for FileRecords {
     async fn load(&self) -> Result<Option<Record>> {
         self.read()
+    }
+
+    async fn other_than(&self, revision: u64) -> Result<Option<Record>> {
+        self.read_other_than(revision)
     }
 
     async fn store(&self, record: &Record) -> Result<()> {

@@ -1,6 +1,9 @@
 //! A record in a Postgres table, where servers on other machines read it too.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
+use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 use super::{Record, Records};
@@ -13,6 +16,11 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS orchestra_moves (
     record text NOT NULL,
     changed_at timestamptz NOT NULL DEFAULT now()
 )";
+
+/// How long whoever only reads waits for a connection.
+const READERS_PATIENCE: Duration = Duration::from_secs(2);
+/// SQLSTATE `undefined_table`.
+const NO_TABLE: &str = "42P01";
 
 /// A record in a Postgres table.
 #[derive(Debug, Clone)]
@@ -37,15 +45,40 @@ impl PostgresRecords {
         }
         Ok(Self { pool, name: name.into() })
     }
+
+    /// The record of the move of this name, for who only reads it. Connects when it is read, and makes no table: without one
+    /// there is no record.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the URL is none, without showing it.
+    pub fn reader(url: &SecretString, name: impl Into<String>) -> Result<Self> {
+        let options: PgConnectOptions = url.expose_secret().parse().map_err(|_| {
+            Error::refused("the URL is none of a Postgres", "give postgres://user:password@host/database")
+        })?;
+        let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(READERS_PATIENCE);
+        Ok(Self { pool: pool.connect_lazy_with(options), name: name.into() })
+    }
+
+    async fn read(&self, but: Option<u64>) -> Result<Option<Record>> {
+        let sql = "SELECT record FROM orchestra_moves WHERE name = $1 AND revision IS DISTINCT FROM $2";
+        let query = sqlx::query_scalar(sql).bind(&self.name).bind(but.map(u64::cast_signed));
+        let json: Option<String> = match query.fetch_optional(&self.pool).await {
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(NO_TABLE) => None,
+            answered => answered.map_err(read)?,
+        };
+        let parse = |json: String| serde_json::from_str(&json);
+        json.map(parse).transpose().map_err(|error| Error::Record { operation: "read", source: error.into() })
+    }
 }
 
 #[async_trait]
 impl Records for PostgresRecords {
     async fn load(&self) -> Result<Option<Record>> {
-        let query = sqlx::query_scalar("SELECT record FROM orchestra_moves WHERE name = $1").bind(&self.name);
-        let json: Option<String> = query.fetch_optional(&self.pool).await.map_err(read)?;
-        let parse = |json: String| serde_json::from_str(&json);
-        json.map(parse).transpose().map_err(|error| Error::Record { operation: "read", source: error.into() })
+        self.read(None).await
+    }
+
+    async fn other_than(&self, revision: u64) -> Result<Option<Record>> {
+        self.read(Some(revision)).await
     }
 
     async fn store(&self, record: &Record) -> Result<()> {

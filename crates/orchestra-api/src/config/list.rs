@@ -225,6 +225,32 @@ pub const SETTINGS: &[Setting] = &[
         "How long a recall may take, in milliseconds, that does not say. Then it answers with what is there, and says what \
          is missing. Default: as long as it takes.",
     ),
+    path(
+        "move.record",
+        "FILE",
+        "The record of a move of this memory to another store, as `orchestra-migrate --record` names it. While it is named the \
+         server follows it: it answers from the store that is in use, and a request that meets a switch waits for its end. This \
+         server's own store is blue, the one that the memory is moved from.",
+    ),
+    secret(
+        "move.record_url",
+        "The Postgres with that record, as `orchestra-migrate --record-url` names it, in place of the file. Servers read it \
+         only.",
+    ),
+    text("move.name", "NAME", "With move.record_url: the name of the move.").or("move"),
+    path(
+        "move.green",
+        "FILE",
+        "The configuration of the store that the memory is moved to. It is read alone, as `orchestra-migrate` reads it: neither \
+         flags nor the environment change what it says. Its providers and its embedders count, and nothing of it that is \
+         about the server itself.",
+    ),
+    integer(
+        "move.wait_seconds",
+        (0, 600),
+        "How many seconds a request waits for the end of a switch before it is answered with 503 `fenced`.",
+    )
+    .or("10"),
     text(
         "telemetry.otlp_endpoint",
         "URL",
@@ -444,8 +470,14 @@ pub fn nearest<N: AsRef<str>>(name: &str, known: impl Iterator<Item = N>) -> Opt
 
 /// What to say of a variable that has the name of a section, and is no setting in it.
 pub fn unknown_variable(name: &str) -> Option<String> {
-    let sections =
-        ["ORCHESTRA_RECALL_", "ORCHESTRA_REDIS_", "ORCHESTRA_ALLOYDB_", "ORCHESTRA_TELEMETRY_", "ORCHESTRA_USAGE_"];
+    let sections = [
+        "ORCHESTRA_RECALL_",
+        "ORCHESTRA_MOVE_",
+        "ORCHESTRA_REDIS_",
+        "ORCHESTRA_ALLOYDB_",
+        "ORCHESTRA_TELEMETRY_",
+        "ORCHESTRA_USAGE_",
+    ];
     let variables = || SETTINGS.iter().map(Setting::variable);
     if !sections.iter().any(|section| name.starts_with(section)) || variables().any(|known| known == name) {
         return None;

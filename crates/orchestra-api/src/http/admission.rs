@@ -11,7 +11,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use tracing::Span;
 
-use super::request::{RequestId, around, in_its_turn, to_its_end};
+use super::follow;
+use super::request::{RequestId, around, ended, in_its_turn, to_its_end};
 use super::usage::counted;
 use crate::error::Problem;
 use crate::identity::audit::{Event, Touched};
@@ -23,9 +24,9 @@ use crate::traces::RequestSpan;
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// What a handler does with a request. In a box, as are the futures that it makes: there are many handlers, and what is around
-/// them is the same.
-type Work = Box<dyn FnOnce(Request, AppState) -> Pin<Box<dyn Future<Output = Response> + Send>> + Send>;
+/// What a handler does with a request; while the memory is moved it may have to do it again. In a box, as are the futures that it
+/// makes: there are many handlers, and what is around them is the same.
+pub(super) type Work = Box<dyn Fn(Request, AppState) -> Pin<Box<dyn Future<Output = Response> + Send>> + Send + Sync>;
 
 /// A route, and what it needs of its caller.
 pub struct Route {
@@ -50,7 +51,7 @@ impl Route {
     {
         let filter = MethodFilter::try_from(method.clone()).expect("the table has HTTP's own methods");
         let admitted = move |State(state): State<AppState>, request: Request| {
-            let work: Work = Box::new(move |request, state| Box::pin(handler.call(request, state)));
+            let work: Work = Box::new(move |request, state| Box::pin(handler.clone().call(request, state)));
             admitted((state, need, operation), request, work)
         };
         Self { method, path, need, operation, handler: on(filter, admitted) }
@@ -151,6 +152,22 @@ fn whole_seconds(duration: Duration) -> u64 {
 async fn worked_on((state, need, operation): Admitted, identity: Identity, request: Request, work: Work) -> Response {
     let trace = request.extensions().get().cloned().unwrap_or(RequestSpan(Span::none())).0;
     let request_id = request.extensions().get::<RequestId>().cloned();
+    if let (Some(moving), Need::Permission(permission)) = (state.moving().cloned(), need)
+        && permission != Permission::Move
+    {
+        let writes = permission != Permission::Read;
+        let work = follow::followed(state.clone(), moving, writes, request, work);
+        let work = counted(state.clone(), identity.tenant.clone(), operation, work);
+        if !writes {
+            return Box::pin(work).await;
+        }
+        let work = async move {
+            let response = work.await;
+            audit(&state, &identity, request_id.as_ref(), operation, &response);
+            response
+        };
+        return Box::pin(ended(trace, work)).await;
+    }
     let work = work(request, state.clone());
     match need {
         Need::Nothing | Need::NothingOnLoopback(_) => work.await,

@@ -22,7 +22,7 @@ use crate::state::AppState;
 use crate::usage;
 
 /// How long a client may send nothing in the middle of its body.
-const BODY_STALL: Duration = Duration::from_secs(30);
+pub(super) const BODY_STALL: Duration = Duration::from_secs(30);
 /// How much of a body that is too large is still read, in bodies of the allowed size. A client that is refused while it
 /// sends sees a broken connection in place of the answer.
 const DRAINED_BODIES: usize = 4;

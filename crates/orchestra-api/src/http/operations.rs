@@ -16,7 +16,7 @@ use super::params::Params;
 use crate::error::{Problem, chain};
 use crate::identity::{Access, Identity, Permission};
 use crate::metrics;
-use crate::state::{AppState, Readiness};
+use crate::state::{AppState, MoveReadiness, Readiness};
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Stats")]
@@ -43,6 +43,9 @@ pub struct StatsView {
     short_term_provider: &'static str,
     /// Who keeps the memories.
     medium_term_provider: &'static str,
+    /// The move that is followed; absent where none is.
+    #[serde(rename = "move", skip_serializing_if = "Option::is_none")]
+    moves: Option<MoveReadiness>,
     /// Whether memories are consolidated.
     long_term_enabled: bool,
     /// The server's version.
@@ -69,7 +72,7 @@ pub async fn stats(State(state): State<AppState>, identity: Identity, mut params
     params.finish()?;
     let manager = state.manager();
     let (store, cache) = manager.stats(&scope).await?;
-    let settings = state.settings();
+    let settings = state.tiers_settings();
     let view = StatsView {
         tenant: scope.tenant_name().to_owned(),
         store,
@@ -81,6 +84,7 @@ pub async fn stats(State(state): State<AppState>, identity: Identity, mut params
         brake: state.brake().now(),
         short_term_provider: settings.short_term_provider.name(),
         medium_term_provider: settings.medium_term_provider.name(),
+        moves: state.moving().map(|moving| moving.readiness()),
         long_term_enabled: settings.long_term_enabled,
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: state.uptime().as_secs_f64(),

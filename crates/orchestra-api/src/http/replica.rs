@@ -1,25 +1,30 @@
 //! `/v1/replica`: the whole store, of every tenant, for whoever moves it from another process.
 //!
+//! Of a server that follows a move it is blue, which is its own, or with `side=green` the other one, whichever is in use. So a
+//! server that has the file of either is where that is moved.
+//!
 //! What a route does is said by [`memory_core::Replica`]. A key needs a scope of its own for them, `move`: an administrator of
 //! one tenant has no business in another's.
 
 pub mod openapi;
 
-use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::extract::{FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use memory_core::{
     ChangeLag, ChangePosition, Error, Gate, Item, ItemChange, ItemKey, Replica, ReplicaSize, ScanPage, ScanPosition,
     Timestamp, Writers,
 };
+use migrate::record::Colour;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::json::JsonBody;
 use super::params::{Params, PathParam};
-use crate::error::Problem;
+use crate::error::{Problem, chain};
 use crate::identity::audit::Touched;
 use crate::state::AppState;
 
@@ -161,27 +166,27 @@ struct AcknowledgeBody {
 }
 
 /// `GET /v1/replica/size`.
-pub async fn size(State(state): State<AppState>, params: Params) -> Result<Response, Problem> {
+pub async fn size(OfSide(state): OfSide, params: Params) -> Result<Response, Problem> {
     params.finish()?;
     let ReplicaSize { memories, others, bytes } = replica(&state)?.size().await?;
     Ok(Json(SizeView { memories, others, bytes }).into_response())
 }
 
 /// `GET /v1/replica/gate`.
-pub async fn gate(State(state): State<AppState>, params: Params) -> Result<Response, Problem> {
+pub async fn gate(OfSide(state): OfSide, params: Params) -> Result<Response, Problem> {
     params.finish()?;
     Ok(Json(GateBody::from(replica(&state)?.gate().await?)).into_response())
 }
 
 /// `POST /v1/replica/gate`: who may write from now on.
-pub async fn set_gate(State(state): State<AppState>, body: JsonBody) -> Result<Response, Problem> {
+pub async fn set_gate(OfSide(state): OfSide, body: JsonBody) -> Result<Response, Problem> {
     let gate: Gate = body.parse::<GateBody>()?.into();
     replica(&state)?.set_gate(gate).await.map_err(told)?;
     Ok((Extension(Touched::default()), Json(GateBody::from(gate))).into_response())
 }
 
 /// `GET /v1/replica/items`: a page of all that there is. It ends early where its items are large.
-pub async fn scan(State(state): State<AppState>, mut params: Params) -> Result<Response, Problem> {
+pub async fn scan(OfSide(state): OfSide, mut params: Params) -> Result<Response, Problem> {
     let (limit, after) = (params.limit(ITEMS_AT_ONCE)?, params.text("after").map(ScanPosition));
     params.finish()?;
     let replica = replica(&state)?;
@@ -199,7 +204,7 @@ pub async fn scan(State(state): State<AppState>, mut params: Params) -> Result<R
 }
 
 /// `POST /v1/replica/items/read`: what has become of items, in the order of their keys.
-pub async fn read(State(state): State<AppState>, body: JsonBody) -> Result<Response, Problem> {
+pub async fn read(OfSide(state): OfSide, body: JsonBody) -> Result<Response, Problem> {
     let KeysBody { keys } = body.parse()?;
     if keys.len() > memory_core::recall::MAX_LIMIT {
         return Err(Error::invalid("keys", format!("{} keys", keys.len()), "at most 1000 keys").into());
@@ -209,7 +214,7 @@ pub async fn read(State(state): State<AppState>, body: JsonBody) -> Result<Respo
 }
 
 /// `POST /v1/replica/items`: makes items what they are given as, all or nothing.
-pub async fn write(State(state): State<AppState>, request: Request) -> Result<Response, Problem> {
+pub async fn write(OfSide(state): OfSide, request: Request) -> Result<Response, Problem> {
     let limit = state.settings().limits.body_bytes.max(WRITE_BYTES);
     let WriteBody { epoch, items } = JsonBody::read(request, limit).await?.parse()?;
     let written = items.len();
@@ -218,7 +223,7 @@ pub async fn write(State(state): State<AppState>, request: Request) -> Result<Re
 }
 
 /// `POST /v1/replica/streams`: has the changes from here on noted.
-pub async fn capture(State(state): State<AppState>, body: JsonBody) -> Result<Response, Problem> {
+pub async fn capture(OfSide(state): OfSide, body: JsonBody) -> Result<Response, Problem> {
     let StreamBody { stream } = body.parse()?;
     if stream.is_empty() || stream.len() > MAX_STREAM_BYTES {
         let allowed = format!("a name of 1 to {MAX_STREAM_BYTES} bytes");
@@ -229,22 +234,14 @@ pub async fn capture(State(state): State<AppState>, body: JsonBody) -> Result<Re
 }
 
 /// `DELETE /v1/replica/streams/{id}`: ends a stream. That there is none is no error.
-pub async fn release(
-    State(state): State<AppState>,
-    PathParam(stream): PathParam,
-    params: Params,
-) -> Result<Response, Problem> {
+pub async fn release(OfSide(state): OfSide, PathParam(stream): PathParam, params: Params) -> Result<Response, Problem> {
     params.finish()?;
     replica(&state)?.release(&stream).await?;
     Ok((Extension(Touched::default()), Json(StreamBody { stream })).into_response())
 }
 
 /// `GET /v1/replica/streams/{id}`: how much a stream has not acknowledged.
-pub async fn lag(
-    State(state): State<AppState>,
-    PathParam(stream): PathParam,
-    params: Params,
-) -> Result<Response, Problem> {
+pub async fn lag(OfSide(state): OfSide, PathParam(stream): PathParam, params: Params) -> Result<Response, Problem> {
     params.finish()?;
     let ChangeLag { changes, oldest } = replica(&state)?.lag(&stream).await?;
     Ok(Json(LagView { changes, oldest }).into_response())
@@ -252,7 +249,7 @@ pub async fn lag(
 
 /// `GET /v1/replica/streams/{id}/changes`: the oldest changes that a stream has not acknowledged.
 pub async fn changed(
-    State(state): State<AppState>,
+    OfSide(state): OfSide,
     PathParam(stream): PathParam,
     mut params: Params,
 ) -> Result<Response, Problem> {
@@ -264,13 +261,50 @@ pub async fn changed(
 
 /// `POST /v1/replica/streams/{id}/acknowledge`: says that every change up to this one was moved.
 pub async fn acknowledge(
-    State(state): State<AppState>,
+    OfSide(state): OfSide,
     PathParam(stream): PathParam,
     body: JsonBody,
 ) -> Result<Response, Problem> {
     let AcknowledgeBody { position } = body.parse()?;
     replica(&state)?.acknowledge(&stream, &ChangePosition(position)).await?;
     Ok(Json(StreamBody { stream }).into_response())
+}
+
+/// The state of the store that the parameter `side` names. Handlers take it first: to what comes after it the parameter is not there.
+pub struct OfSide(AppState);
+
+impl FromRequestParts<AppState> for OfSide {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        let mut colour = Colour::Blue;
+        let query = parts.uri.query().unwrap_or_default();
+        if query.contains("side=") {
+            let (side, others): (Vec<_>, Vec<_>) = query.split('&').partition(|pair| pair.starts_with("side="));
+            colour = match &*side {
+                ["side=blue"] => Colour::Blue,
+                ["side=green"] => Colour::Green,
+                [] => Colour::Blue,
+                _ => return Err(Problem::bad_argument("invalid", "side", side.join("&"), "blue or green, once")),
+            };
+            let path = format!("{}?{}", parts.uri.path(), others.join("&"));
+            parts.uri = path.parse::<Uri>().unwrap_or_else(|_| parts.uri.clone());
+        }
+        let Some(moving) = state.moving() else {
+            if colour == Colour::Blue {
+                return Ok(Self(state.clone()));
+            }
+            let allowed = "nothing: this server follows no move; its settings name one under move";
+            return Err(Problem::bad_argument("invalid", "side", "green", allowed));
+        };
+        if let Err(error) = moving.clone().opened(colour).await {
+            tracing::warn!(causes = chain(error.as_ref()), "a store of the move is not open");
+            let detail = format!("{colour} cannot be opened now; the server's log says why");
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail));
+        }
+        let state = state.of_store(colour);
+        state.map(Self).ok_or_else(|| Error::Fenced { epoch: 0 }.into())
+    }
 }
 
 fn replica(state: &AppState) -> Result<&dyn Replica, Problem> {

@@ -173,6 +173,11 @@ pub async fn to_its_end(
         drop(turn);
         response
     };
+    ended(trace, work).await
+}
+
+/// As [`to_its_end`], of work that takes its turn itself.
+pub async fn ended(trace: Span, work: impl Future<Output = Response> + Send + 'static) -> Response {
     ToItsEnd(Some(Box::pin(work.in_current_span().instrument(trace)))).await
 }
 

@@ -23,14 +23,14 @@ pub struct Trial {
 
 /// Tries the embedders and the tiers. The data folder is looked at and not opened: a server may have it open.
 pub async fn try_providers(settings: &Settings) -> Vec<Trial> {
-    let embedder = try_embedder(super::embedder(settings).await).await;
+    let embedder = try_embedder(super::tiers::embedder(settings).await).await;
     let of_memories = match &embedder {
         Ok(embedder) => embedder.clone(),
         // Only to say how the cache's own does.
         Err(_) => Arc::new(embedders::StaticEmbedder::built_in()) as Arc<dyn Embedder>,
     };
     let (choice, memories) = (settings.cache_embedder.clone(), of_memories.clone());
-    let cache = tokio::task::spawn_blocking(move || super::cache_embedder(&choice, memories)).await;
+    let cache = tokio::task::spawn_blocking(move || super::tiers::cache_embedder(&choice, memories)).await;
     let cache = cache.context("the model was not read").and_then(|cache| cache.map_err(anyhow::Error::from));
     let cache_space = cache.as_ref().map_or_else(|_| of_memories.space().clone(), |cache| cache.space().clone());
     let provider = match settings.embedder {

@@ -22,6 +22,7 @@ mod http_replica;
 mod http_search;
 mod http_sessions;
 mod http_working;
+mod moving;
 mod opening;
 mod process;
 

@@ -15,7 +15,14 @@ pub fn operations() -> Vec<Operation> {
     let mut operations = gate();
     operations.extend(items());
     operations.extend(streams());
-    operations.into_iter().map(|operation| operation.refuses(&["no_replica"])).collect()
+    let side = || {
+        Parameter::query::<Option<String>>(
+            "side",
+            "Of a server that follows a move: `blue`, its own store, or `green`.",
+        )
+    };
+    let complete = |operation: Operation| operation.takes([side()]).refuses(&["no_replica", "store_unavailable"]);
+    operations.into_iter().map(complete).collect()
 }
 
 fn gate() -> Vec<Operation> {

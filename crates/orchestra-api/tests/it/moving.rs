@@ -1,0 +1,211 @@
+//! A server that follows a move: clients write and read all through it, and meet no error.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use memory_testkit::TestClock;
+use memory_testkit::replica::model::Model;
+use migrate::engine::{Engine, Order, Parts, Side};
+use migrate::http::HttpReplica;
+use migrate::plan::Plan;
+use migrate::record::file::FileRecords;
+use migrate::record::{Colour, Phase};
+use orchestra_api::config::{MoveSettings, Settings};
+use orchestra_api::http::router;
+use orchestra_api::state::AppState;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A server whose settings name a move from its own file to another one.
+struct Server {
+    url: String,
+    state: AppState,
+    answering: tokio::task::AbortHandle,
+}
+
+fn settings(folder: &Path) -> Settings {
+    let green = folder.join("green.yaml");
+    std::fs::write(&green, "data: green\ncache_embedder: static-256\n").unwrap();
+    let mut settings = Settings::for_data(folder.join("blue"));
+    settings.moves =
+        Some(MoveSettings { record: Some(record(folder)), name: "move".into(), green, wait: Duration::from_secs(20) });
+    settings
+}
+
+fn record(folder: &Path) -> PathBuf {
+    folder.join("move.json")
+}
+
+impl Server {
+    async fn start(folder: &Path) -> Self {
+        Self::on(AppState::open(&settings(folder)).await.unwrap()).await
+    }
+
+    async fn on(state: AppState) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = router(state.clone());
+        let answering = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { url, state, answering: answering.abort_handle() }
+    }
+
+    async fn stop(self) {
+        self.answering.abort();
+        self.state.close(Duration::from_secs(5)).await.unwrap();
+    }
+
+    fn side(&self, colour: Colour) -> Side {
+        let replica = HttpReplica::new(&self.url, None).unwrap().of_side(colour);
+        let store = Arc::new(Model::new(Arc::new(TestClock::new())));
+        Side { replica: Arc::new(replica), store, embedder: None }
+    }
+
+    fn parts(&self, folder: &Path) -> Parts {
+        Parts {
+            blue: self.side(Colour::Blue),
+            green: self.side(Colour::Green),
+            records: Arc::new(FileRecords::new(record(folder))),
+            clock: Arc::new(chrono::Utc::now),
+            timer: Arc::new(tokio::time::sleep),
+        }
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        reqwest::get(format!("{}{path}", self.url)).await.unwrap().json().await.unwrap()
+    }
+}
+
+/// A client that writes, changes, forgets and reads what it wrote, and keeps what was acknowledged.
+async fn use_it(url: String, user: String, is_over: Arc<AtomicBool>) -> BTreeMap<String, String> {
+    let http = reqwest::Client::new();
+    let mut kept = BTreeMap::new();
+    let mut round = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        round += 1;
+        let text = format!("{user} counted {round} boats in the harbour");
+        let body = json!({"text": text, "scope": {"user": user}});
+        let written = answered(http.post(format!("{url}/v1/memories")).json(&body)).await;
+        let id = written["id"].as_str().unwrap().to_owned();
+        let search = json!({"query": text, "scope": {"user": user}, "at_least": written["token"], "limit": 3});
+        let found = answered(http.post(format!("{url}/v1/memories/search")).json(&search)).await;
+        let is_there = found["results"].as_array().unwrap().iter().any(|result| result["id"] == *id);
+        assert!(is_there, "{user} does not find its own write {round}: {found:#}");
+        let got = answered(http.get(format!("{url}/v1/memories/{id}?user={user}"))).await;
+        assert_eq!(got["text"], *text);
+        match round % 5 {
+            0 => {
+                let gone = answered(http.delete(format!("{url}/v1/memories/{id}?user={user}"))).await;
+                assert_eq!(gone["forgotten"], json!([id]), "{gone}");
+            }
+            1 => {
+                let text = format!("{text} and went home");
+                let patch = http.patch(format!("{url}/v1/memories/{id}?user={user}"));
+                assert_eq!(answered(patch.json(&json!({"text": text}))).await["text"], *text);
+                kept.insert(id, text);
+            }
+            _ => {
+                kept.insert(id, text);
+            }
+        }
+    }
+    kept
+}
+
+/// The answer, which is no error.
+async fn answered(request: reqwest::RequestBuilder) -> Value {
+    let response = request.send().await.unwrap();
+    let status = response.status();
+    let body: Value = response.json().await.unwrap();
+    assert!(status.is_success(), "{status}: {body:#}");
+    body
+}
+
+/// All that a user has.
+async fn listed(url: &str, user: &str) -> BTreeMap<String, String> {
+    let (mut all, mut after) = (BTreeMap::new(), String::new());
+    loop {
+        let page =
+            answered(reqwest::Client::new().get(format!("{url}/v1/memories?user={user}&limit=1000{after}"))).await;
+        for memory in page["memories"].as_array().unwrap() {
+            let text = |member: &str| memory[member].as_str().unwrap().to_owned();
+            all.insert(text("id"), text("text"));
+        }
+        match page["next"].as_str() {
+            Some(next) => after = format!("&cursor={next}"),
+            None => return all,
+        }
+    }
+}
+
+async fn until_following(engine: &mut Engine, active: Colour) {
+    engine.run_until(|record, lag| record.phase == Phase::Following && lag < 50).await.unwrap();
+    assert_eq!(engine.record().active, active, "{:?}", engine.record().history);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_meet_no_error_from_the_start_of_a_move_to_its_end() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::start(folder.path()).await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let users: Vec<String> = (0..4).map(|at| format!("user-{at}")).collect();
+    let clients: Vec<_> =
+        users.iter().map(|user| tokio::spawn(use_it(server.url.clone(), user.clone(), is_over.clone()))).collect();
+
+    let mut engine = Engine::plan(server.parts(folder.path()), Plan::default()).await.unwrap();
+    engine.order(Order::Start).await.unwrap();
+    until_following(&mut engine, Colour::Blue).await;
+    for (order, active) in
+        [(Order::SwitchWrites, Colour::Green), (Order::Rollback, Colour::Blue), (Order::SwitchWrites, Colour::Green)]
+    {
+        engine.order(order).await.unwrap();
+        until_following(&mut engine, active).await;
+        // As many writes as this machine does meanwhile.
+        for _ in 0..3 {
+            engine.step().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    engine.order(Order::Finalize).await.unwrap();
+    engine.run_until(|record, _| record.is_over()).await.unwrap();
+    is_over.store(true, Ordering::Relaxed);
+    let mut kept = Vec::new();
+    for client in clients {
+        kept.push(client.await.unwrap());
+    }
+    assert!(kept.iter().all(|kept| !kept.is_empty()));
+    for (user, kept) in users.iter().zip(&kept) {
+        assert_eq!(listed(&server.url, user).await, *kept, "{user}");
+    }
+    assert_eq!(server.get("/readyz").await["move"]["in_use"], "green");
+    server.stop().await;
+
+    // What is over needs blue no more.
+    std::fs::remove_dir_all(folder.path().join("blue")).unwrap();
+    let server = Server::start(folder.path()).await;
+    assert_eq!(listed(&server.url, &users[0]).await, kept[0]);
+    assert!(!folder.path().join("blue/memory.db").exists());
+    server.stop().await;
+}
+
+/// The store takes no writes and no switch is under way by the record: somebody else closed it.
+#[tokio::test]
+async fn a_request_waits_no_longer_than_the_settings_say() {
+    let folder = TempDir::new().unwrap();
+    let mut settings = settings(folder.path());
+    if let Some(moves) = &mut settings.moves {
+        moves.wait = Duration::from_millis(300);
+    }
+    let server = Server::on(AppState::open(&settings).await.unwrap()).await;
+    let gate = memory_core::Gate { epoch: 1, writers: memory_core::Writers::Mover };
+    server.side(Colour::Blue).replica.set_gate(gate).await.unwrap();
+    let began = std::time::Instant::now();
+    let write = reqwest::Client::new().post(format!("{}/v1/memories", server.url)).json(&json!({"text": "Ann sings"}));
+    let refused = write.send().await.unwrap();
+    assert!(began.elapsed() >= Duration::from_millis(300));
+    assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].to_str().unwrap()), (503, "1"));
+    assert_eq!(refused.json::<Value>().await.unwrap()["code"], "fenced");
+    server.stop().await;
+}

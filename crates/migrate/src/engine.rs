@@ -1,6 +1,7 @@
 //! Carries a move out, step by step. Every step may be done twice, and is recorded before or after it so that whoever comes next
 //! does it again or goes on behind it.
 
+mod copy;
 mod embed;
 mod orders;
 mod pace;
@@ -24,6 +25,8 @@ use pace::Pace;
 
 /// How long a mover waits when nothing has changed.
 const IDLE: Duration = Duration::from_millis(100);
+/// How often it waits for changes that cannot be read yet.
+const WAITS: usize = 50;
 /// The first and the longest pause after a failure.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
@@ -94,6 +97,8 @@ pub struct Engine {
     is_mover: bool,
     /// The record that was to be written last: it may have been, although that failed.
     tried: Option<Record>,
+    /// How many changes this mover has moved.
+    followed: u64,
 }
 
 /// What a step did.
@@ -139,7 +144,7 @@ impl Engine {
 
     fn with(parts: Parts, record: Record) -> Self {
         let pace = Pace::new(&record.plan);
-        Self { parts, record, pace, is_mover: false, tried: None }
+        Self { parts, record, pace, is_mover: false, tried: None, followed: 0 }
     }
 
     /// The record as this mover knows it.
@@ -250,9 +255,21 @@ impl Engine {
         Ok(())
     }
 
-    /// Follows until everything that had changed when it was called is on the other side.
+    /// Follows until everything that had changed when it was called is on the other side: not longer, however much is written
+    /// meanwhile. What a transaction that is under way keeps from being read is waited for.
     pub(crate) async fn follow_through(&mut self) -> Result<()> {
-        while self.step().await? == Stepped::Worked {}
+        let behind = self.followed + self.lag().await?;
+        let mut waits = 0;
+        while self.followed < behind && waits < WAITS {
+            match self.step().await? {
+                Stepped::Worked => {}
+                Stepped::Idle => {
+                    waits += 1;
+                    self.parts.timer.sleep(IDLE).await;
+                }
+                Stepped::Rested => return Ok(()),
+            }
+        }
         Ok(())
     }
 
@@ -319,27 +336,6 @@ impl Engine {
         Ok(Stepped::Worked)
     }
 
-    /// Copies a page, and what changed meanwhile.
-    async fn copy(&mut self) -> Result<()> {
-        let (active, batch) = (self.record.active, self.record.plan.batch);
-        let began = self.now();
-        let page = self.active().scan(self.record.copied.after.as_ref(), batch).await.map_err(of(active, "scan"))?;
-        let answered = self.now();
-        let items = page.items.len();
-        if items > 0 {
-            self.write(page.items).await?;
-        }
-        self.follow().await?;
-        let lag = self.lag().await?;
-        let ended = self.now();
-        self.put(self.record.copied(items as u64, page.next, lag, ended)).await?;
-        let pause = self.pace.pause(items, answered - began, ended - began);
-        if !pause.is_zero() {
-            self.parts.timer.sleep(pause).await;
-        }
-        Ok(())
-    }
-
     /// Writes what changed to the store that follows, at most a batch, and gives how many changes that was.
     async fn follow(&mut self) -> Result<usize> {
         let active = self.record.active;
@@ -353,6 +349,7 @@ impl Engine {
         let items = self.active().read(&keys).await.map_err(of(active, "read"))?;
         self.write(items).await?;
         self.active().acknowledge(&stream, &last.position).await.map_err(of(active, "acknowledge"))?;
+        self.followed += changes.len() as u64;
         Ok(changes.len())
     }
 

@@ -56,6 +56,15 @@ fn stores_that_are_the_same_are_found_to_be_while_clients_write_and_movers_are_k
 }
 
 #[test]
+fn a_comparison_does_not_wait_until_nobody_writes() {
+    let moving = following(7, false);
+    (moving.world().traffic, moving.world().left) = (75, 2000);
+    let (diff, _) = compare(&moving, DiffOptions::default());
+    assert!(diff.ended_at.is_some() && diff.counts == Counts::default(), "{diff:?}");
+    assert!(moving.world().left > 0, "it ended when the clients did");
+}
+
+#[test]
 fn a_comparison_goes_on_where_it_was_interrupted() {
     let moving = following(5, false);
     let compared = compare(&moving, DiffOptions::default()).0.compared;

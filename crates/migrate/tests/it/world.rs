@@ -55,7 +55,7 @@ pub struct World {
     pub traffic: usize,
     /// How often clients do something before they are through with this part: a mover that copies two at a time never catches up
     /// with clients that write all the time.
-    left: usize,
+    pub left: usize,
     /// How many of a thousand calls something befalls.
     pub trouble: usize,
     /// Whether the store that follows takes nothing while a switch is under way.

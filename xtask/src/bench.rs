@@ -8,7 +8,7 @@ use crate::process::{cargo, root, run as run_command};
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
 pub struct Args {
-    /// embed, search, recall, write, cache, store or api, and its arguments; `--help` lists them
+    /// embed, search, recall, write, cache, store, api or migrate, and its arguments; `--help` lists them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }

@@ -9,6 +9,7 @@ mod corpus;
 mod cpu;
 mod embed;
 mod locomo;
+mod migrate;
 mod models;
 mod recall;
 mod report;
@@ -48,6 +49,8 @@ enum Command {
     Store(store::Args),
     /// What the server takes for each kind of call over HTTP, beside the least that can be sent and a bare handler
     Api(api::Args),
+    /// How fast a whole memory is moved under live writes, beside COPY, and whether all of it is there then
+    Migrate(migrate::Args),
     /// The bare handler that the benchmark of the server starts
     #[command(hide = true)]
     BareServer(api::bare::Args),
@@ -64,6 +67,7 @@ async fn main() -> Result<()> {
         Command::Cache(args) => cache::run(&args).await?,
         Command::Store(args) => store::run(&args).await?,
         Command::Api(args) => api::run(&args).await?,
+        Command::Migrate(args) => migrate::run(&args).await?,
         Command::BareServer(args) => return api::bare::serve(&args).await,
     };
     report.print(cli.json)

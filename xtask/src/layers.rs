@@ -35,7 +35,7 @@ pub fn check() -> Result<()> {
         })
         .map(|name| format!("memory-core depends on {name}"))
         .collect();
-    for library in PROVIDERS.iter().chain(&["cost-monitor", "embedders", "migrate"]) {
+    for library in PROVIDERS.iter().chain(&["cost-monitor", "embedders", "ground-truth", "migrate"]) {
         for name in dependencies(library)? {
             let sideways = name.starts_with("provider-") && name != *library;
             if sideways || name == "orchestra-api" || name == "memory-testkit" {

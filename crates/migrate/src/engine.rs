@@ -18,6 +18,7 @@ use crate::gates::Checked;
 use crate::machine::Step;
 use crate::plan::Plan;
 use crate::record::{Colour, Phase, Record, Records};
+use crate::stress::Stress;
 use crate::{Error, Result};
 
 pub use orders::Order;
@@ -279,6 +280,11 @@ impl Engine {
 
     pub(crate) async fn put_checked(&mut self, checked: Checked) -> Result<()> {
         self.put(self.record.gated(checked)).await
+    }
+
+    pub(crate) async fn put_stress(&mut self, stress: Stress) -> Result<&Stress> {
+        self.put(self.record.stressed(stress)).await?;
+        self.record.stress.as_ref().ok_or(Error::Superseded)
     }
 
     /// Closes the store that follows to whoever moved before.

@@ -52,7 +52,8 @@ impl Engine {
         let diff = self.diff(DiffOptions::default(), told).await?;
         let probes = self.probe().await?;
         self.follow_through().await?;
-        let gates = decide(&self.record().plan, &diff, &probes, self.lag().await?);
+        let mut gates = decide(&self.record().plan, &diff, &probes, self.lag().await?);
+        gates.extend(self.record().stress.as_ref().map(|stress| stress.gate(self.record().plan.gates.recall)));
         let checked = Checked { at: self.parts().clock.now(), probes, gates };
         self.put_checked(checked.clone()).await?;
         Ok(checked)

@@ -11,6 +11,7 @@
 //! - [`diff`] compares the two stores item by item while writes go on, [`probe`] sends the same queries to both, and [`gates`]
 //!   decides by that whether traffic may move.
 //! - [`serving`] is what a server has to know of a move: which store is in use.
+//! - [`stress`] loads them until they do not keep up, and compares what they find meanwhile with the exact answers.
 //! - [`http`] is the store of a running server, such as an embedded file, which is the server's own.
 //! - [`import`] is what people already have elsewhere, as a store to move from.
 //!
@@ -58,5 +59,6 @@ pub mod plan;
 pub mod probe;
 pub mod record;
 pub mod serving;
+pub mod stress;
 
 pub use error::{Error, Result};

@@ -7,6 +7,7 @@ use crate::diff::Diff;
 use crate::gates::Checked;
 use crate::plan::Plan;
 use crate::record::{Colour, Copied, Event, Phase, Record, Sample};
+use crate::stress::Stress;
 use crate::{Error, Result};
 
 /// The most points that are kept of how it went.
@@ -66,6 +67,7 @@ impl Record {
             samples: Vec::new(),
             diff: None,
             checked: None,
+            stress: None,
             history: vec![Event { at: now, what: "planned".into() }],
         }
     }
@@ -149,6 +151,12 @@ impl Record {
     #[must_use]
     pub fn gated(&self, checked: Checked) -> Self {
         Self { checked: Some(checked), ..self.changed() }
+    }
+
+    /// The stores were loaded.
+    #[must_use]
+    pub fn stressed(&self, stress: Stress) -> Self {
+        Self { stress: Some(stress), ..self.changed() }
     }
 
     /// The stream that was not needed any more has ended.

@@ -95,7 +95,7 @@ impl Engine {
     }
 
     /// Memories with vectors, from all over the store in use, at most so many.
-    async fn sample(&self, count: usize) -> Result<Vec<Memory>> {
+    pub(crate) async fn sample(&self, count: usize) -> Result<Vec<Memory>> {
         let (active, batch) = (self.record().active, self.record().plan.batch);
         let (mut sample, mut stride, mut seen) = (Vec::new(), 1, 0_usize);
         let mut after: Option<ScanPosition> = None;

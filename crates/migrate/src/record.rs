@@ -14,6 +14,7 @@ use crate::Result;
 use crate::diff::Diff;
 use crate::gates::Checked;
 use crate::plan::Plan;
+use crate::stress::Stress;
 
 /// Where the record of a move is kept.
 #[async_trait]
@@ -67,6 +68,9 @@ pub struct Record {
     /// What the gates said last.
     #[serde(default)]
     pub checked: Option<Checked>,
+    /// What the last stress test showed.
+    #[serde(default)]
+    pub stress: Option<Stress>,
     /// What was done when, oldest first.
     pub history: Vec<Event>,
 }

@@ -75,6 +75,14 @@ impl HttpReplica {
         Self { side: Some(side), ..self }
     }
 
+    /// How green's answers compare with blue's, as a server says that follows a move and mirrors searches.
+    ///
+    /// # Errors
+    /// [`Error::Backend`] where it does not.
+    pub async fn mirror(&self) -> Result<serde_json::Value> {
+        Self { side: None, ..self.clone() }.get("mirror", "mirror").await
+    }
+
     async fn get<T: DeserializeOwned>(&self, operation: &'static str, path: &str) -> Result<T> {
         self.call(operation, Method::GET, path, None::<&()>).await
     }

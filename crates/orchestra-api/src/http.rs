@@ -141,6 +141,7 @@ fn table() -> Vec<Route> {
         Route::new(Method::GET, "/v1/stats", READ, "stats", operations::stats),
         Route::new(Method::GET, "/v1/usage", READ, "usage", usage::usage),
         Route::new(Method::GET, "/v1/replica/size", MOVE, "replica.size", replica::size),
+        Route::new(Method::GET, "/v1/replica/mirror", MOVE, "replica.mirror", replica::mirror),
         Route::new(Method::GET, "/v1/replica/gate", MOVE, "replica.gate", replica::gate),
         Route::new(Method::POST, "/v1/replica/gate", MOVE, "replica.set_gate", replica::set_gate),
         Route::new(Method::GET, "/v1/replica/items", MOVE, "replica.scan", replica::scan),

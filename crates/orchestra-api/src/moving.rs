@@ -3,6 +3,7 @@
 //! Each store has tiers of its own: providers, embedders, cache, and what runs beside the requests. So vectors of two models never
 //! meet, and what a store told of itself goes to no other one.
 
+pub mod mirror;
 pub mod store;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,6 +19,7 @@ use migrate::serving::{Serving, Watch};
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout_at;
 
+use self::mirror::Mirror;
 use crate::brake::BudgetBrake;
 use crate::config::{MoveSettings, Settings};
 use crate::error::chain;
@@ -27,6 +29,8 @@ use crate::state::{MoveReadiness, TierStatus};
 
 const IN_USE: &str = "orchestra_move_in_use";
 const SWITCHING: &str = "orchestra_move_switching";
+/// Searches that went to green by the share of the record.
+pub(crate) const SHARED: &str = "orchestra_move_shared_total";
 const LOOK_FAILURES: &str = "orchestra_move_record_failures_total";
 const WAITED: &str = "orchestra_move_waited_total";
 const WAITED_SECONDS: &str = "orchestra_move_waited_seconds";
@@ -43,6 +47,8 @@ const ROOM_KIB: usize = 256 << 10;
 pub(crate) fn describe() {
     describe_gauge!(IN_USE, Unit::Count, "Which store of the move is in use");
     describe_gauge!(SWITCHING, Unit::Count, "Whether a switch is under way");
+    describe_counter!(SHARED, Unit::Count, "Searches that went to green while blue is in use, by outcome");
+    mirror::describe();
     describe_counter!(LOOK_FAILURES, Unit::Count, "Looks at the record of the move that failed");
     describe_counter!(WAITED, Unit::Count, "Requests that waited for the end of a switch, by how that ended");
     describe_histogram!(WAITED_SECONDS, Unit::Seconds, "How long requests waited for the end of a switch");
@@ -109,6 +115,7 @@ pub struct Moving {
     blue: Settings,
     green: Settings,
     wait: Duration,
+    mirror: Mirror,
     sides: Arc<Sides>,
     brake: Arc<BudgetBrake>,
     watch: Mutex<Watch>,
@@ -140,15 +147,7 @@ impl Moving {
         moves: &MoveSettings,
         sides: Arc<Sides>,
     ) -> anyhow::Result<Arc<Self>> {
-        let records: Arc<dyn Records> = match (&moves.record, settings.move_record_url().await?) {
-            (_, Some(url)) => Arc::new(PostgresRecords::reader(&url, &moves.name).context("move.record_url")?),
-            (Some(file), None) => Arc::new(FileRecords::new(file)),
-            (None, None) => anyhow::bail!("a move is configured without its record"),
-        };
-        let green = Settings::of_file(&moves.green).context("move.green cannot be used")?;
-        if side::place(settings).await? == side::place(&green).await? {
-            anyhow::bail!("move.green: {} names the store of this server, which is blue", moves.green.display());
-        }
+        let (records, green) = named(settings, moves).await?;
         let is_paid = tiers::is_paid(settings) || tiers::is_paid(&green);
         let brake = Arc::new(BudgetBrake::new(settings.brake_file.clone(), is_paid));
         crate::state::look(&brake);
@@ -156,6 +155,7 @@ impl Moving {
             blue: settings.clone(),
             green,
             wait: moves.wait,
+            mirror: Mirror::new(moves.mirror_percent),
             sides,
             brake,
             watch: Mutex::new(Watch::new(records)),
@@ -198,6 +198,7 @@ impl Moving {
         MoveReadiness {
             in_use: name(serving.active),
             switching: serving.is_switching,
+            reads_on_green: serving.reads_on_green,
             blue: status(Colour::Blue),
             green: status(Colour::Green),
         }
@@ -206,6 +207,11 @@ impl Moving {
     /// The brake of both stores' embedders.
     pub(crate) fn brake(&self) -> &Arc<BudgetBrake> {
         &self.brake
+    }
+
+    /// The recalls that green answers too.
+    pub(crate) fn mirror(&self) -> &Mirror {
+        &self.mirror
     }
 
     /// The longest that a request waits.
@@ -333,6 +339,27 @@ impl Moving {
         let kib = u32::try_from(bytes.div_ceil(1024).max(1)).ok()?;
         self.room.clone().try_acquire_many_owned(kib).ok()
     }
+}
+
+/// The record of the move that the settings name, and the settings of green.
+async fn named(settings: &Settings, moves: &MoveSettings) -> anyhow::Result<(Arc<dyn Records>, Settings)> {
+    let records: Arc<dyn Records> = match (&moves.record, settings.move_record_url().await?) {
+        (_, Some(url)) => Arc::new(PostgresRecords::reader(&url, &moves.name).context("move.record_url")?),
+        (Some(file), None) => Arc::new(FileRecords::new(file)),
+        (None, None) => anyhow::bail!("a move is configured without its record"),
+    };
+    let green = Settings::of_file(&moves.green).context("move.green cannot be used")?;
+    if side::place(settings).await? == side::place(&green).await? {
+        anyhow::bail!("move.green: {} names the store of this server, which is blue", moves.green.display());
+    }
+    Ok((records, green))
+}
+
+/// Whether the move that the settings name can be followed, and how far it is.
+pub(crate) async fn tried(settings: &Settings, moves: &MoveSettings) -> anyhow::Result<String> {
+    let (records, _) = named(settings, moves).await?;
+    let Serving { revision, active, .. } = Watch::new(records).look().await.context("the record cannot be read")?;
+    Ok(if revision == 0 { "none is planned yet".into() } else { format!("{active} is in use") })
 }
 
 /// As labels and answers name it.

@@ -266,6 +266,8 @@ pub struct MoveReadiness {
     pub in_use: &'static str,
     /// Whether a switch is under way, and writes wait.
     pub switching: bool,
+    /// The percentage of searches that may go to green while blue is in use.
+    pub reads_on_green: u8,
     /// Blue, the server's own store: `off` where it is not needed.
     pub blue: TierStatus,
     /// Green, the store that the memory is moved to: `off` where it is not needed.

@@ -251,6 +251,13 @@ pub const SETTINGS: &[Setting] = &[
         "How many seconds a request waits for the end of a switch before it is answered with 503 `fenced`.",
     )
     .or("10"),
+    integer(
+        "move.mirror_percent",
+        (0, 100),
+        "The percentage of searches that green answers too while blue is in use and green follows: beside the requests, to \
+         compare. `GET /v1/replica/mirror` says how the answers compare.",
+    )
+    .or("0"),
     text(
         "telemetry.otlp_endpoint",
         "URL",

@@ -18,6 +18,8 @@ pub struct MoveSettings {
     pub green: PathBuf,
     /// The longest that a request waits for the end of a switch.
     pub wait: Duration,
+    /// The percentage of searches that green answers too while blue is in use.
+    pub mirror_percent: u8,
 }
 
 /// What the values come to, once they are checked.
@@ -27,6 +29,7 @@ pub(super) fn settings(values: &Values) -> Option<MoveSettings> {
         name: values.of("move.name"),
         green: values.get("move.green")?,
         wait: values.seconds("move.wait_seconds"),
+        mirror_percent: values.of("move.mirror_percent"),
     })
 }
 
@@ -39,7 +42,8 @@ pub(super) fn check(values: &Values) -> Result<()> {
     if has_record && !values.is_given("move.green") {
         return Err(values.invalid("move.green", "the configuration of the store that the memory is moved to"));
     }
-    if let Some(key) = ["move.green", "move.name", "move.wait_seconds"].iter().find(|key| values.is_given(key))
+    if let Some(key) =
+        ["move.green", "move.name", "move.wait_seconds", "move.mirror_percent"].iter().find(|key| values.is_given(key))
         && !has_record
     {
         return Err(values.invalid(key, "nothing, unless there is a move.record or a move.record_url"));

@@ -218,3 +218,31 @@ async fn the_defaults_of_the_sections_are_the_providers() {
     };
     assert_eq!(shown(&ours), shown(&theirs));
 }
+
+#[test]
+fn a_move_needs_a_record_and_a_green_store() {
+    let (record, green) = (("ORCHESTRA_MOVE_RECORD", "move.json"), ("ORCHESTRA_MOVE_GREEN", "green.yaml"));
+    let url = ("ORCHESTRA_MOVE_RECORD_URL", "postgres://ann:s3cret@db/records");
+    let refused = |variables: &[(&str, &str)]| settings_of(&[], variables).unwrap_err().to_string();
+    insta::assert_snapshot!(
+        [
+            refused(&[record]),
+            refused(&[green]),
+            refused(&[record, url, green]),
+            refused(&[record, green, ("ORCHESTRA_MOVE_NAME", "spring")]),
+            refused(&[("ORCHESTRA_MOVE_MIRROR_PERCENT", "5")]),
+            refused(&[record, green, ("ORCHESTRA_MOVE_MIRROR_PERCENT", "101")]),
+        ].join("\n"),
+        @r"
+    move.green: given nothing, allowed: the configuration of the store that the memory is moved to
+    ORCHESTRA_MOVE_GREEN: given green.yaml, allowed: nothing, unless there is a move.record or a move.record_url
+    ORCHESTRA_MOVE_RECORD: given move.json, allowed: nothing, as there is a move.record_url
+    ORCHESTRA_MOVE_NAME: given spring, allowed: nothing, unless there is a move.record_url: a file has one move
+    ORCHESTRA_MOVE_MIRROR_PERCENT: given 5, allowed: nothing, unless there is a move.record or a move.record_url
+    ORCHESTRA_MOVE_MIRROR_PERCENT: given 101, allowed: 0 to 100
+    "
+    );
+    assert_eq!(settings(&[]).unwrap().moves, None);
+    let moves = settings_of(&[], &[url, green, ("ORCHESTRA_MOVE_NAME", "spring")]).unwrap().moves.unwrap();
+    assert_eq!((&*moves.name, moves.wait, moves.mirror_percent), ("spring", Duration::from_secs(10), 0));
+}

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::Request;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
 use super::admission::Work;
@@ -51,9 +51,9 @@ async fn once(state: &AppState, place: Place, request: &mut Kept, limit: usize, 
 }
 
 fn not_decided() -> Response {
-    let problem = Problem::from(memory_core::Error::Fenced { epoch: 0 });
-    debug_assert_eq!(problem.status(), StatusCode::SERVICE_UNAVAILABLE);
-    problem.into_response()
+    let detail =
+        "the memory is being switched to another store, and which one is in use is not decided; nothing was kept";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "fenced", detail).header(header::RETRY_AFTER, 1).into_response()
 }
 
 /// A request that can be made again.

@@ -20,11 +20,17 @@ pub struct Params {
     known: Vec<&'static str>,
 }
 
+/// A parameter that was taken out of the query before: it is one that the route knows.
+#[derive(Debug, Clone, Copy)]
+pub struct Taken(pub &'static str);
+
 impl FromRequestParts<AppState> for Params {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, Problem> {
-        Self::read(parts.uri.query().unwrap_or_default())
+        let mut params = Self::read(parts.uri.query().unwrap_or_default())?;
+        params.known.extend(parts.extensions.get::<Taken>().map(|Taken(name)| *name));
+        Ok(params)
     }
 }
 

@@ -8,7 +8,7 @@
 
 pub mod openapi;
 
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -23,9 +23,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::json::JsonBody;
-use super::params::{Params, PathParam};
+use super::params::{Params, PathParam, Taken};
 use crate::error::{Problem, chain};
 use crate::identity::audit::Touched;
+use crate::moving::mirror::{Mirror, MirrorReport};
 use crate::state::AppState;
 
 /// How large a write may be. The items of a batch are written all or nothing, so they come in one body.
@@ -172,6 +173,12 @@ pub async fn size(OfSide(state): OfSide, params: Params) -> Result<Response, Pro
     Ok(Json(SizeView { memories, others, bytes }).into_response())
 }
 
+/// `GET /v1/replica/mirror`: how green's answers compare with blue's. A server that follows no move compares nothing.
+pub async fn mirror(State(state): State<AppState>, params: Params) -> Result<Json<MirrorReport>, Problem> {
+    params.finish()?;
+    Ok(Json(state.moving().map_or_else(|| Mirror::new(0).report(), |moving| moving.mirror().report())))
+}
+
 /// `GET /v1/replica/gate`.
 pub async fn gate(OfSide(state): OfSide, params: Params) -> Result<Response, Problem> {
     params.finish()?;
@@ -277,6 +284,7 @@ impl FromRequestParts<AppState> for OfSide {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        parts.extensions.insert(Taken("side"));
         let mut colour = Colour::Blue;
         let query = parts.uri.query().unwrap_or_default();
         if query.contains("side=") {

@@ -1,6 +1,7 @@
 //! `POST /v1/memories/search`: recall.
 
 pub mod openapi;
+mod share;
 mod strategy;
 
 use std::time::{Duration, Instant};
@@ -148,7 +149,11 @@ pub async fn search(State(state): State<AppState>, identity: Identity, body: Jso
     request.embedding = body.embedding.map(|embedding| embedding.into_space(space)).transpose()?;
     request.at_least = body.at_least;
     request.as_of = body.as_of.map(|Time(at)| at);
-    let report = state.manager().recall(request).await.map_err(|error| renamed(error, "deadline", "deadline_ms"))?;
+    let report = match state.moving() {
+        Some(moving) => share::recall(&state, moving, request).await,
+        None => state.manager().recall(request).await,
+    };
+    let report = report.map_err(|error| renamed(error, "deadline", "deadline_ms"))?;
     let results = report.memories.iter().map(|recalled| ResultView::of(recalled, body.explain)).collect();
     let view = SearchView {
         results,

@@ -37,8 +37,12 @@ pub async fn try_providers(settings: &Settings) -> Vec<Trial> {
         EmbedderSettings::BuiltIn => "builtin",
         EmbedderSettings::OpenAi { .. } => "openai",
     };
+    let moves = match &settings.moves {
+        Some(moves) => Some(trial("move", "record", crate::moving::tried(settings, moves).await)),
+        None => None,
+    };
     let space = |embedder: anyhow::Result<Arc<dyn Embedder>>| embedder.map(|embedder| embedder.space().to_string());
-    vec![
+    let mut trials = vec![
         trial("embedder", provider, space(embedder)),
         trial("cache embedder", "in process", space(cache)),
         trial("short term", settings.short_term_provider.name(), try_cache(settings, cache_space).await),
@@ -47,7 +51,9 @@ pub async fn try_providers(settings: &Settings) -> Vec<Trial> {
             settings.medium_term_provider.name(),
             try_store(settings, of_memories.space().dimensions).await,
         ),
-    ]
+    ];
+    trials.extend(moves);
+    trials
 }
 
 fn trial(part: &'static str, provider: &'static str, outcome: anyhow::Result<String>) -> Trial {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use memory_testkit::TestClock;
 use memory_testkit::replica::model::Model;
+use memory_testkit::services::{self, Service};
 use migrate::engine::{Engine, Order, Parts, Side};
 use migrate::http::HttpReplica;
 use migrate::plan::Plan;
@@ -16,7 +17,10 @@ use migrate::record::{Colour, Phase};
 use orchestra_api::config::{MoveSettings, Settings};
 use orchestra_api::http::router;
 use orchestra_api::state::AppState;
+use provider_alloydb::{AlloyDbConfig, AlloyDbMemoryProvider, AlloyDbReplica, MIGRATOR};
 use serde_json::{Value, json};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use tempfile::TempDir;
 
 /// A server whose settings name a move from its own file to another one.
@@ -30,8 +34,13 @@ fn settings(folder: &Path) -> Settings {
     let green = folder.join("green.yaml");
     std::fs::write(&green, "data: green\ncache_embedder: static-256\n").unwrap();
     let mut settings = Settings::for_data(folder.join("blue"));
-    settings.moves =
-        Some(MoveSettings { record: Some(record(folder)), name: "move".into(), green, wait: Duration::from_secs(20) });
+    settings.moves = Some(MoveSettings {
+        record: Some(record(folder)),
+        name: "move".into(),
+        green,
+        wait: Duration::from_secs(20),
+        mirror_percent: 0,
+    });
     settings
 }
 
@@ -78,8 +87,8 @@ impl Server {
     }
 }
 
-/// A client that writes, changes, forgets and reads what it wrote, and keeps what was acknowledged.
-async fn use_it(url: String, user: String, is_over: Arc<AtomicBool>) -> BTreeMap<String, String> {
+/// A client that writes, changes and forgets at one server, and searches what it wrote at another one. Gives what is to be there.
+async fn use_it([url, other]: [String; 2], user: String, is_over: Arc<AtomicBool>) -> BTreeMap<String, String> {
     let http = reqwest::Client::new();
     let mut kept = BTreeMap::new();
     let mut round = 0;
@@ -90,7 +99,7 @@ async fn use_it(url: String, user: String, is_over: Arc<AtomicBool>) -> BTreeMap
         let written = answered(http.post(format!("{url}/v1/memories")).json(&body)).await;
         let id = written["id"].as_str().unwrap().to_owned();
         let search = json!({"query": text, "scope": {"user": user}, "at_least": written["token"], "limit": 3});
-        let found = answered(http.post(format!("{url}/v1/memories/search")).json(&search)).await;
+        let found = answered(http.post(format!("{other}/v1/memories/search")).json(&search)).await;
         let is_there = found["results"].as_array().unwrap().iter().any(|result| result["id"] == *id);
         assert!(is_there, "{user} does not find its own write {round}: {found:#}");
         let got = answered(http.get(format!("{url}/v1/memories/{id}?user={user}"))).await;
@@ -151,8 +160,10 @@ async fn clients_meet_no_error_from_the_start_of_a_move_to_its_end() {
     let server = Server::start(folder.path()).await;
     let is_over = Arc::new(AtomicBool::new(false));
     let users: Vec<String> = (0..4).map(|at| format!("user-{at}")).collect();
-    let clients: Vec<_> =
-        users.iter().map(|user| tokio::spawn(use_it(server.url.clone(), user.clone(), is_over.clone()))).collect();
+    let clients: Vec<_> = users
+        .iter()
+        .map(|user| tokio::spawn(use_it([&server.url, &server.url].map(Clone::clone), user.clone(), is_over.clone())))
+        .collect();
 
     let mut engine = Engine::plan(server.parts(folder.path()), Plan::default()).await.unwrap();
     engine.order(Order::Start).await.unwrap();
@@ -188,6 +199,171 @@ async fn clients_meet_no_error_from_the_start_of_a_move_to_its_end() {
     assert_eq!(listed(&server.url, &users[0]).await, kept[0]);
     assert!(!folder.path().join("blue/memory.db").exists());
     server.stop().await;
+}
+
+/// Green follows, and answers what it is asked: all searches that name no write go there, or are repeated there; where it fails blue
+/// answers.
+#[tokio::test]
+async fn searches_go_to_green_by_their_share_and_are_compared() {
+    let folder = TempDir::new().unwrap();
+    let mut settings = settings(folder.path());
+    if let Some(moves) = &mut settings.moves {
+        moves.mirror_percent = 100;
+    }
+    let server = Server::on(AppState::open(&settings).await.unwrap()).await;
+    let http = reqwest::Client::new();
+    for at in 0..20 {
+        let body = json!({"text": format!("Ann counted {at} boats in the harbour"), "scope": {"user": "ann"}});
+        answered(http.post(format!("{}/v1/memories", server.url)).json(&body)).await;
+    }
+    let search = async || {
+        let body = json!({"query": "How many boats were there?", "scope": {"user": "ann"}, "limit": 5});
+        answered(http.post(format!("{}/v1/memories/search", server.url)).json(&body)).await
+    };
+    search().await;
+    assert_eq!(server.get("/v1/replica/mirror").await["compared"], 0, "green has nothing yet");
+    let mut engine = Engine::plan(server.parts(folder.path()), Plan::default()).await.unwrap();
+    engine.order(Order::Start).await.unwrap();
+    engine.run_until(|record, lag| record.phase == Phase::Following && lag == 0).await.unwrap();
+    let report = loop {
+        search().await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let report = server.get("/v1/replica/mirror").await;
+        if report["compared"].as_u64() >= Some(5) {
+            break report;
+        }
+    };
+    assert_eq!((&report["same"], &report["overlap"], &report["failures"]), (&json!(1.0), &json!(1.0), &json!(0)));
+    assert!(report["green"]["p95_ms"].as_f64() > Some(0.0), "{report:#}");
+
+    // What blue alone has shows who answers.
+    engine.order(Order::SwitchReads(100)).await.unwrap();
+    let seen = loop {
+        let mirrored = server.get("/v1/replica/mirror").await["compared"].as_u64();
+        let body = json!({"text": "Ann counted 99 boats on Sunday", "scope": {"user": "ann"}});
+        let written = answered(http.post(format!("{}/v1/memories", server.url)).json(&body)).await;
+        let newest = |found: &Value| found["results"].as_array().unwrap().iter().any(|at| at["id"] == written["id"]);
+        let free = json!({"query": "boats on Sunday", "scope": {"user": "ann"}, "limit": 100});
+        let free = answered(http.post(format!("{}/v1/memories/search", server.url)).json(&free)).await;
+        let bound =
+            json!({"query": "boats on Sunday", "scope": {"user": "ann"}, "limit": 100, "at_least": written["token"]});
+        let bound = answered(http.post(format!("{}/v1/memories/search", server.url)).json(&bound)).await;
+        assert!(newest(&bound), "a search that names a write sees it");
+        if !newest(&free) {
+            break server.get("/v1/replica/mirror").await["compared"].as_u64() == mirrored;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(seen, "what green answers is not repeated there");
+    server.stop().await;
+}
+
+/// Two databases of one Postgres, and a server's settings from one to the other.
+async fn two_databases(folder: &Path, server: &services::Server) -> [AlloyDbConfig; 2] {
+    let mut configs = Vec::new();
+    for (name, create) in [("blue", "CREATE DATABASE blue"), ("green", "CREATE DATABASE green")] {
+        let mut owner = PgConnection::connect(&server.url()).await.unwrap();
+        owner.execute(create).await.unwrap();
+        let mut options: PgConnectOptions = server.url().parse().unwrap();
+        options = options.database(name);
+        let mut database = PgConnection::connect_with(&options).await.unwrap();
+        MIGRATOR.run_direct(None, &mut database, false).await.unwrap();
+        database.close().await.unwrap();
+        let mut config = AlloyDbConfig::from_url(&server.url()).unwrap();
+        config.database = name.into();
+        config.role = Some("orchestra_app".into());
+        config.vector_dim = 256;
+        configs.push(config);
+        let moves = match name {
+            "blue" => {
+                format!("move:\n  record: {}\n  green: green.yaml\n  wait_seconds: 60\n", record(folder).display())
+            }
+            _ => String::new(),
+        };
+        let yaml = format!(
+            "data: {name}\ncache_embedder: static-256\nshort_term_provider: none\nmedium_term_provider: alloydb\n\
+             alloydb:\n  url: {}\n  database: {name}\n  role: orchestra_app\n  acquire_timeout_ms: 20000\n{moves}",
+            server.url()
+        );
+        std::fs::write(folder.join(format!("{name}.yaml")), yaml).unwrap();
+    }
+    [configs.remove(0), configs.remove(0)]
+}
+
+async fn database_side(config: AlloyDbConfig) -> Side {
+    let replica = Arc::new(AlloyDbReplica::connect(config.clone()).await.unwrap());
+    let store = Arc::new(AlloyDbMemoryProvider::connect(config).await.unwrap());
+    Side { replica, store, embedder: None }
+}
+
+/// Each server learns of the switch when it does. Who writes at one and searches at the other with the write's token sees the write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_servers_follow_the_same_move() {
+    let Some(postgres) = services::private(Service::Postgres) else { return };
+    let folder = TempDir::new().unwrap();
+    let [blue, green] = two_databases(folder.path(), &postgres).await;
+    let settings = Settings::of_file(&folder.path().join("blue.yaml")).unwrap();
+    let servers = [
+        Server::on(AppState::open(&settings).await.unwrap()).await,
+        Server::on(AppState::open(&settings).await.unwrap()).await,
+    ];
+    let urls = servers.each_ref().map(|server| server.url.clone());
+    let is_over = Arc::new(AtomicBool::new(false));
+    let users = ["ann", "ben", "cid", "dea"].map(str::to_owned);
+    let clients: Vec<_> = users
+        .iter()
+        .enumerate()
+        .map(|(at, user)| {
+            let mut urls = urls.clone();
+            urls.rotate_left(at % 2);
+            tokio::spawn(use_it(urls, user.clone(), is_over.clone()))
+        })
+        .collect();
+    let parts =
+        Parts { blue: database_side(blue).await, green: database_side(green).await, ..servers[0].parts(folder.path()) };
+    let mut engine = Engine::plan(parts, Plan::default()).await.unwrap();
+    engine.order(Order::Start).await.unwrap();
+    until_following(&mut engine, Colour::Blue).await;
+    for (order, active) in [
+        (Order::SwitchWrites, Colour::Green),
+        (Order::Rollback, Colour::Blue),
+        (Order::SwitchWrites, Colour::Green),
+        (Order::Rollback, Colour::Blue),
+    ] {
+        engine.order(order).await.unwrap();
+        until_following(&mut engine, active).await;
+        for _ in 0..4 {
+            engine.step().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    is_over.store(true, Ordering::Relaxed);
+    let mut kept = Vec::new();
+    for client in clients {
+        kept.push(client.await.unwrap());
+    }
+    for (user, kept) in users.iter().zip(&kept) {
+        assert!(!kept.is_empty());
+        for url in &urls {
+            assert_eq!(listed(url, user).await, *kept, "{user}");
+        }
+    }
+
+    // All searches may go to green, which is lost.
+    engine.order(Order::SwitchReads(100)).await.unwrap();
+    let mut owner = PgConnection::connect(&postgres.url()).await.unwrap();
+    owner.execute("ALTER DATABASE green ALLOW_CONNECTIONS false").await.unwrap();
+    owner.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'green'").await.unwrap();
+    while servers[0].get("/readyz").await["move"]["reads_on_green"] != 100 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let search = json!({"query": "How many boats?", "scope": {"user": "ann"}, "limit": 3});
+    let search = reqwest::Client::new().post(format!("{}/v1/memories/search", urls[0])).json(&search);
+    let found = answered(search).await;
+    assert_eq!((found["results"].as_array().unwrap().len(), &found["degraded"]), (3, &json!([])), "{found:#}");
+    for server in servers {
+        server.stop().await;
+    }
 }
 
 /// The store takes no writes and no switch is under way by the record: somebody else closed it.

@@ -7,6 +7,7 @@ use super::{
     AcknowledgeBody, ChangesView, GateBody, ItemsView, KeysBody, LagView, SizeView, StreamBody, WriteBody, WrittenView,
 };
 use crate::http::openapi::{EXAMPLE_ID, Operation, Parameter, page, stream_name};
+use crate::moving::mirror::MirrorReport;
 
 const ABOUT: &str = "For whoever moves the store: it is of every tenant, and needs a key with the scope `move`.";
 
@@ -22,7 +23,28 @@ pub fn operations() -> Vec<Operation> {
         )
     };
     let complete = |operation: Operation| operation.takes([side()]).refuses(&["no_replica", "store_unavailable"]);
-    operations.into_iter().map(complete).collect()
+    operations.into_iter().map(complete).chain([mirror()]).collect()
+}
+
+fn mirror() -> Operation {
+    let times = json!({"p50_ms": 1.5, "p95_ms": 4.0});
+    let report = json!({
+        "percent": 10,
+        "compared": 200,
+        "same": 0.98,
+        "same_first": 1.0,
+        "overlap": 0.995,
+        "failures": 0,
+        "left_out": 0,
+        "blue": times,
+        "green": times,
+    });
+    Operation::new(
+        "replica.mirror",
+        "Compare green's answers with blue's",
+        "Of the searches that green answered too, since the server began, as `move.mirror_percent` says.",
+    )
+    .answers::<MirrorReport>(StatusCode::OK, "How they compare.", [("nearly the same", report)])
 }
 
 fn gate() -> Vec<Operation> {

@@ -8,7 +8,7 @@ use crate::process::{cargo, root, run as run_command};
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
 pub struct Args {
-    /// embed, search, recall, write, cache, store, api or migrate, and its arguments; `--help` lists them
+    /// embed, search, recall, write, cache, store, api, migrate or pause, and its arguments; `--help` lists them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
@@ -16,7 +16,7 @@ pub struct Args {
 /// Runs a benchmark.
 pub fn run(args: &Args) -> Result<()> {
     let mut bench = cargo();
-    if args.arguments.iter().any(|argument| argument == "api") {
+    if args.arguments.iter().any(|argument| ["api", "pause"].contains(&argument.as_str())) {
         run_command(cargo().args(["build", "--release", "--quiet", "--package", "orchestra-api"]))?;
         bench.env(
             "ORCHESTRA_BIN",

@@ -3,7 +3,7 @@
 
 pub mod bare;
 mod calls;
-mod http;
+pub mod http;
 mod servers;
 mod soak;
 

@@ -11,6 +11,7 @@ mod embed;
 mod locomo;
 mod migrate;
 mod models;
+mod pause;
 mod recall;
 mod report;
 mod search;
@@ -51,6 +52,8 @@ enum Command {
     Api(api::Args),
     /// How fast a whole memory is moved under live writes, beside COPY, and whether all of it is there then
     Migrate(migrate::Args),
+    /// How long clients of a server wait while the memory is switched from one Postgres to another one and back
+    Pause(pause::Args),
     /// The bare handler that the benchmark of the server starts
     #[command(hide = true)]
     BareServer(api::bare::Args),
@@ -68,6 +71,7 @@ async fn main() -> Result<()> {
         Command::Store(args) => store::run(&args).await?,
         Command::Api(args) => api::run(&args).await?,
         Command::Migrate(args) => migrate::run(&args).await?,
+        Command::Pause(args) => pause::run(&args).await?,
         Command::BareServer(args) => return api::bare::serve(&args).await,
     };
     report.print(cli.json)

@@ -11,7 +11,9 @@ mod file;
 mod google_iam;
 mod identity;
 mod list;
+mod models;
 mod moves;
+mod names;
 mod provider;
 mod recall;
 mod redis;
@@ -30,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use embedders::MiniLmEmbedder;
 use memory_core::{EmbeddingSpace, Error, Result, Scope};
 use provider_alloydb::AlloyDbConfig;
 use provider_redis::RedisConfig;
@@ -39,6 +42,7 @@ pub use arguments::ServerArgs;
 pub use cache_embedder::CacheEmbedderSettings;
 pub(crate) use google_iam::GoogleIam;
 pub use list::SETTINGS;
+use models::ModelFolders;
 pub use moves::MoveSettings;
 pub use provider::{MediumTermProvider, ShortTermProvider};
 pub use recall::RecallSettings;
@@ -117,6 +121,8 @@ pub struct Settings {
 pub enum EmbedderSettings {
     /// The model inside this program.
     BuiltIn,
+    /// minilm-int8 in this folder.
+    MiniLm(PathBuf),
     /// A server that speaks OpenAI's embeddings interface; [`Settings::embedder_api_key`] is its key.
     OpenAi {
         /// The base URL, up to and including `/v1`.
@@ -177,7 +183,9 @@ impl Settings {
         if values.get::<PathBuf>("data").is_none() {
             values.decide("data", Value::Path(default_data(&variable)?));
         }
+        let folders = ModelFolders::new(values.get("models"), &values.of::<PathBuf>("data"), program);
         let embedder = match &*values.of::<String>("embedder") {
+            MiniLmEmbedder::NAME => EmbedderSettings::MiniLm(folders.minilm_for("embedder", "builtin, openai")?),
             "openai" => EmbedderSettings::OpenAi {
                 base_url: values.of("embedder_url"),
                 model: values.of("embedder_model"),
@@ -186,8 +194,8 @@ impl Settings {
             },
             _ => EmbedderSettings::BuiltIn,
         };
-        let folders = cache_embedder::model_folders(values.get("models"), &values.of::<PathBuf>("data"), program);
-        let cache_embedder = CacheEmbedderSettings::choose(&values.of::<String>("cache_embedder"), &folders)?;
+        let cache_embedder =
+            CacheEmbedderSettings::choose(&values.of::<String>("cache_embedder"), &embedder, &folders)?;
         let settings = Self::of(values, embedder, cache_embedder);
         settings.check()?;
         Ok(settings)
@@ -291,7 +299,7 @@ impl Settings {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-        self.values.warnings().into_iter().chain(names.filter_map(|name| list::unknown_variable(&name))).collect()
+        self.values.warnings().into_iter().chain(names.filter_map(|name| names::unknown_variable(&name))).collect()
     }
 
     /// The key of the embedding server, if it wants one.

@@ -1,11 +1,12 @@
-//! Which model the semantic cache compares prompts by, and where it is looked for.
+//! Which model the semantic cache compares prompts by.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use embedders::MiniLmEmbedder;
+use memory_core::Result;
 use memory_core::manager::DEFAULT_CACHE_THRESHOLD;
-use memory_core::{Error, Result};
 
+use super::models::ModelFolders;
 use super::{BUILT_IN_CACHE_THRESHOLD, EmbedderSettings};
 
 /// The cache's model.
@@ -20,54 +21,33 @@ pub enum CacheEmbedderSettings {
 }
 
 impl CacheEmbedderSettings {
-    /// Chooses by the setting, and by what is in `folders`, folders of models, the first before the others.
+    /// Chooses by the setting, and by what is in `folders`. A model that embeds the memories too is read once.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when minilm-int8 is asked for and in none of them.
-    pub(super) fn choose(setting: &str, folders: &[PathBuf]) -> Result<Self> {
-        let found = || {
-            let mut folders = folders.iter().map(|folder| folder.join(MiniLmEmbedder::NAME));
-            folders.find(|folder| folder.join(MiniLmEmbedder::FILE_NAME).is_file()).map(Self::MiniLm)
+    /// [`Error::Invalid`](memory_core::Error::Invalid) when minilm-int8 is asked for and in none of them.
+    pub(super) fn choose(setting: &str, embedder: &EmbedderSettings, folders: &ModelFolders) -> Result<Self> {
+        let found = match setting {
+            "static-256" => return Ok(Self::BuiltIn),
+            MiniLmEmbedder::NAME => Some(folders.minilm_for("cache_embedder", "auto, static-256")?),
+            _ => folders.minilm(),
         };
-        match setting {
-            "static-256" => Ok(Self::BuiltIn),
-            MiniLmEmbedder::NAME => found().ok_or_else(|| {
-                let folders: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
-                let allowed = format!(
-                    "auto, static-256, or --models DIR where DIR/{}/{} is; there is none in {}",
-                    MiniLmEmbedder::NAME,
-                    MiniLmEmbedder::FILE_NAME,
-                    folders.join(", ")
-                );
-                Error::invalid("cache_embedder", MiniLmEmbedder::NAME, allowed)
-            }),
-            _ => Ok(found().unwrap_or(Self::OfMemories)),
-        }
+        Ok(match (found, embedder) {
+            (Some(model), EmbedderSettings::MiniLm(of_memories)) if model == *of_memories => Self::OfMemories,
+            (Some(model), _) => Self::MiniLm(model),
+            (None, _) => Self::OfMemories,
+        })
     }
 
     /// The threshold that belongs to the model.
     pub(super) fn threshold(&self, embedder: &EmbedderSettings) -> f32 {
         match (self, embedder) {
             (Self::BuiltIn, _) | (Self::OfMemories, EmbedderSettings::BuiltIn) => BUILT_IN_CACHE_THRESHOLD,
-            (Self::MiniLm(_), _) | (Self::OfMemories, EmbedderSettings::OpenAi { .. }) => DEFAULT_CACHE_THRESHOLD,
+            (Self::MiniLm(_), _)
+            | (Self::OfMemories, EmbedderSettings::MiniLm(_) | EmbedderSettings::OpenAi { .. }) => {
+                DEFAULT_CACHE_THRESHOLD
+            }
         }
     }
-}
-
-/// Where models are looked for: in `models` alone when it is given.
-///
-/// Else in `models` of the data folder; beside the program, as a release or an image has them; and in `assets` beside the
-/// program's folder, which is where a checkout has them. None of them depends on the folder the program is run in, and a
-/// model is taken by its hash only.
-pub(super) fn model_folders(models: Option<PathBuf>, data: &Path, program: Option<&Path>) -> Vec<PathBuf> {
-    if let Some(models) = models {
-        return vec![models];
-    }
-    let beside = program.and_then(Path::parent);
-    let mut folders = vec![data.join("models")];
-    folders.extend(beside.map(|folder| folder.join("models")));
-    folders.extend(beside.and_then(Path::parent).map(|folder| folder.join("assets")));
-    folders
 }
 
 #[cfg(test)]
@@ -77,32 +57,21 @@ mod tests {
     #[test]
     fn the_model_is_taken_where_it_is_and_the_memories_embedder_where_it_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        let place = |models: &str| {
-            let model = folder.path().join(models).join("minilm-int8");
-            std::fs::create_dir_all(&model).unwrap();
-            std::fs::write(model.join("model.onnx"), "").unwrap();
-            CacheEmbedderSettings::MiniLm(model)
-        };
-        let (data, program) = (folder.path().join("data"), folder.path().join("target/release/orchestra"));
-        let folders = model_folders(None, &data, Some(&program));
-        let auto = || CacheEmbedderSettings::choose("auto", &folders).unwrap();
-        assert_eq!(auto(), CacheEmbedderSettings::OfMemories);
-        for models in ["target/assets", "target/release/models", "data/models"] {
-            let placed = place(models);
-            assert_eq!(auto(), placed, "the last one comes first");
+        let folders = ModelFolders::new(Some(folder.path().to_owned()), folder.path(), None);
+        let choose =
+            |setting: &str, embedder: &EmbedderSettings| CacheEmbedderSettings::choose(setting, embedder, &folders);
+        let built_in = EmbedderSettings::BuiltIn;
+        assert_eq!(choose("auto", &built_in).unwrap(), CacheEmbedderSettings::OfMemories);
+        assert!(choose("minilm-int8", &built_in).is_err());
+        let model = folder.path().join("minilm-int8");
+        std::fs::create_dir(&model).unwrap();
+        std::fs::write(model.join("model.onnx"), "").unwrap();
+        for setting in ["auto", "minilm-int8"] {
+            assert_eq!(choose(setting, &built_in).unwrap(), CacheEmbedderSettings::MiniLm(model.clone()));
+            let same = EmbedderSettings::MiniLm(model.clone());
+            assert_eq!(choose(setting, &same).unwrap(), CacheEmbedderSettings::OfMemories, "it is read once");
         }
-        let named = CacheEmbedderSettings::choose("static-256", &folders).unwrap();
-        assert_eq!(named, CacheEmbedderSettings::BuiltIn);
-        let elsewhere = model_folders(Some(folder.path().join("elsewhere")), &data, Some(&program));
-        let named = CacheEmbedderSettings::choose("auto", &elsewhere).unwrap();
-        assert_eq!(named, CacheEmbedderSettings::OfMemories, "a folder that is named is the only one");
-    }
-
-    #[test]
-    fn a_model_that_is_asked_for_and_absent_is_an_error() {
-        let folders = model_folders(None, Path::new("/data"), Some(Path::new("/opt/orchestra/orchestra")));
-        let error = CacheEmbedderSettings::choose("minilm-int8", &folders).unwrap_err().to_string();
-        insta::assert_snapshot!(error, @"cache_embedder: given minilm-int8, allowed: auto, static-256, or --models DIR where DIR/minilm-int8/model.onnx is; there is none in /data/models, /opt/orchestra/models, /opt/assets");
+        assert_eq!(choose("static-256", &built_in).unwrap(), CacheEmbedderSettings::BuiltIn);
     }
 
     #[test]
@@ -111,5 +80,6 @@ mod tests {
         assert_eq!(minilm.threshold(&EmbedderSettings::BuiltIn), 0.85);
         assert_eq!(CacheEmbedderSettings::BuiltIn.threshold(&EmbedderSettings::BuiltIn), 0.90);
         assert_eq!(CacheEmbedderSettings::OfMemories.threshold(&EmbedderSettings::BuiltIn), 0.90);
+        assert_eq!(CacheEmbedderSettings::OfMemories.threshold(&EmbedderSettings::MiniLm("m".into())), 0.85);
     }
 }

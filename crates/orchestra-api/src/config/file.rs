@@ -8,7 +8,8 @@ use std::path::Path;
 use memory_core::{Error, Result};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::list::{self, SETTINGS};
+use super::list::SETTINGS;
+use super::names;
 use super::secret::Secret;
 use super::setting::{Kind, Setting, Value};
 
@@ -106,7 +107,7 @@ impl<'de> Visitor<'de> for Section<'_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         while let Some(key) = entries.next_key_seed(Key { section: &self })? {
-            match list::find(&key) {
+            match names::find(&key) {
                 Some(setting) => {
                     let value = entries.next_value_seed(Entry { reader: self.reader, setting })?;
                     self.reader.read.borrow_mut().insert(setting.key, value);
@@ -156,7 +157,7 @@ impl Visitor<'_> for Key<'_, '_, '_> {
 fn suggestion(prefix: &str, name: &str) -> String {
     let here = SETTINGS.iter().filter_map(|setting| setting.key.strip_prefix(prefix)?.split('.').next());
     let elsewhere = || SETTINGS.iter().find(|setting| setting.key.rsplit('.').next() == Some(name));
-    match (list::nearest(name, here), elsewhere()) {
+    match (names::nearest(name, here), elsewhere()) {
         (Some(known), _) => format!("{prefix}{known}, which is the nearest"),
         (_, Some(setting)) => format!("{}, which is the nearest", setting.key),
         _ => "what `orchestra config schema` lists".into(),

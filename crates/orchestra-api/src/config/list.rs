@@ -1,6 +1,6 @@
 //! The list of settings. Flags, environment variables, the file, its schema and `config show` are all made from it.
 
-use super::setting::{Kind, Setting};
+use super::setting::{Kind, Setting, bool, choice, integer, list, number, path, secret, setting, text};
 
 /// Every setting, in the order in which people read them.
 pub const SETTINGS: &[Setting] = &[
@@ -22,10 +22,11 @@ pub const SETTINGS: &[Setting] = &[
         "embedder",
         &[
             ("builtin", "The model inside this program, static-256: no download, no network"),
+            ("minilm-int8", "A transformer in a file of 23 MB, run in this process: a few milliseconds a text"),
             ("openai", "A server that speaks OpenAI's embeddings interface"),
         ],
-        "What turns texts into vectors: the model inside this program, or a server that speaks OpenAI's \
-         /v1/embeddings.\n\nMemories keep the model they were embedded with; vectors of two models are never compared.",
+        "What turns texts into vectors: the model inside this program, one in a file (see --models), or a server that \
+         speaks OpenAI's /v1/embeddings.\n\nMemories keep the model they were embedded with; vectors of two models are never compared.",
     )
     .or("builtin"),
     text("embedder_url", "URL", "With --embedder openai: the server's base URL, up to and including /v1.")
@@ -459,97 +460,11 @@ const INDEX_KINDS: &[(&str, &str)] = &[
     ("scann", "AlloyDB's ScaNN"),
 ];
 
-/// The setting of this key.
-#[must_use]
-pub fn find(key: &str) -> Option<&'static Setting> {
-    SETTINGS.iter().find(|setting| setting.key == key)
-}
-
-/// How alike two names are, from 0 to 1, for one to be suggested in place of the other.
-const ALIKE: f64 = 0.6;
-
-/// The one of these names that is most like `name`, if one is like it.
-pub fn nearest<N: AsRef<str>>(name: &str, known: impl Iterator<Item = N>) -> Option<N> {
-    let known = known.map(|known| (strsim::normalized_damerau_levenshtein(known.as_ref(), name), known));
-    let nearest = known.max_by(|one, other| one.0.total_cmp(&other.0));
-    nearest.filter(|(likeness, _)| *likeness >= ALIKE).map(|(_, known)| known)
-}
-
-/// What to say of a variable that has the name of a section, and is no setting in it.
-pub fn unknown_variable(name: &str) -> Option<String> {
-    let sections = [
-        "ORCHESTRA_RECALL_",
-        "ORCHESTRA_MOVE_",
-        "ORCHESTRA_REDIS_",
-        "ORCHESTRA_ALLOYDB_",
-        "ORCHESTRA_TELEMETRY_",
-        "ORCHESTRA_USAGE_",
-    ];
-    let variables = || SETTINGS.iter().map(Setting::variable);
-    if !sections.iter().any(|section| name.starts_with(section)) || variables().any(|known| known == name) {
-        return None;
-    }
-    let nearest = nearest(name, variables()).map(|known| format!("; the nearest is {known}")).unwrap_or_default();
-    Some(format!("the variable {name} is no setting{nearest}"))
-}
-
-const fn setting(key: &'static str, kind: Kind, about: &'static str) -> Setting {
-    Setting { key, kind, default: None, about }
-}
-
-const fn text(key: &'static str, name: &'static str, about: &'static str) -> Setting {
-    setting(key, Kind::Text(name), about)
-}
-
-const fn secret(key: &'static str, about: &'static str) -> Setting {
-    setting(key, Kind::Secret, about)
-}
-
-const fn path(key: &'static str, name: &'static str, about: &'static str) -> Setting {
-    setting(key, Kind::Path(name), about)
-}
-
-const fn bool(key: &'static str, about: &'static str) -> Setting {
-    setting(key, Kind::Bool, about)
-}
-
-const fn integer(key: &'static str, range: (u64, u64), about: &'static str) -> Setting {
-    setting(key, Kind::Integer(range.0, range.1), about)
-}
-
-const fn number(key: &'static str, range: (f64, f64), unit: &'static str, about: &'static str) -> Setting {
-    setting(key, Kind::Number(range.0, range.1, unit), about)
-}
-
-const fn choice(key: &'static str, choices: &'static [(&'static str, &'static str)], about: &'static str) -> Setting {
-    setting(key, Kind::Choice(choices), about)
-}
-
-const fn list(key: &'static str, name: &'static str, about: &'static str) -> Setting {
-    setting(key, Kind::List(name), about)
-}
-
-impl Setting {
-    const fn or(mut self, default: &'static str) -> Self {
-        self.default = Some(default);
-        self
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-
-    #[test]
-    fn a_variable_that_is_misspelt_is_told() {
-        let told = unknown_variable("ORCHESTRA_REDIS_SHARD").unwrap();
-        assert_eq!(told, "the variable ORCHESTRA_REDIS_SHARD is no setting; the nearest is ORCHESTRA_REDIS_SHARDS");
-        for known in ["ORCHESTRA_REDIS_SHARDS", "ORCHESTRA_LOG", "PATH"] {
-            assert_eq!(unknown_variable(known), None);
-        }
-    }
 
     #[test]
     fn keys_and_variables_are_unique_and_defaults_are_allowed() {

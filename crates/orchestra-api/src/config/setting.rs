@@ -64,6 +64,12 @@ pub enum Value {
 }
 
 impl Setting {
+    /// The same, of this default.
+    pub(super) const fn or(mut self, default: &'static str) -> Self {
+        self.default = Some(default);
+        self
+    }
+
     /// The environment variable: `ORCHESTRA_` and the key in capitals, with an underscore for the dot.
     #[must_use]
     pub fn variable(&self) -> String {
@@ -148,4 +154,44 @@ impl Value {
             Self::List(items) => items.as_slice().into(),
         }
     }
+}
+
+pub(super) const fn setting(key: &'static str, kind: Kind, about: &'static str) -> Setting {
+    Setting { key, kind, default: None, about }
+}
+
+pub(super) const fn text(key: &'static str, name: &'static str, about: &'static str) -> Setting {
+    setting(key, Kind::Text(name), about)
+}
+
+pub(super) const fn secret(key: &'static str, about: &'static str) -> Setting {
+    setting(key, Kind::Secret, about)
+}
+
+pub(super) const fn path(key: &'static str, name: &'static str, about: &'static str) -> Setting {
+    setting(key, Kind::Path(name), about)
+}
+
+pub(super) const fn bool(key: &'static str, about: &'static str) -> Setting {
+    setting(key, Kind::Bool, about)
+}
+
+pub(super) const fn integer(key: &'static str, range: (u64, u64), about: &'static str) -> Setting {
+    setting(key, Kind::Integer(range.0, range.1), about)
+}
+
+pub(super) const fn number(key: &'static str, range: (f64, f64), unit: &'static str, about: &'static str) -> Setting {
+    setting(key, Kind::Number(range.0, range.1, unit), about)
+}
+
+pub(super) const fn choice(
+    key: &'static str,
+    choices: &'static [(&'static str, &'static str)],
+    about: &'static str,
+) -> Setting {
+    setting(key, Kind::Choice(choices), about)
+}
+
+pub(super) const fn list(key: &'static str, name: &'static str, about: &'static str) -> Setting {
+    setting(key, Kind::List(name), about)
 }

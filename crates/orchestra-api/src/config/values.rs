@@ -11,7 +11,8 @@ use secrecy::SecretString;
 
 use super::arguments::ServerArgs;
 use super::file;
-use super::list::{self, SETTINGS};
+use super::list::SETTINGS;
+use super::names;
 use super::secret::Secret;
 use super::setting::{Kind, Setting, Value};
 
@@ -110,7 +111,7 @@ impl Values {
 
     /// The value, read as what its setting takes.
     pub(super) fn get<T: FromValue>(&self, key: &str) -> Option<T> {
-        debug_assert!(list::find(key).is_some(), "{key} is no setting");
+        debug_assert!(names::find(key).is_some(), "{key} is no setting");
         T::from_value(&self.values.get(key)?.0)
     }
 
@@ -150,7 +151,7 @@ impl Values {
     /// What a setting is called where it was given.
     pub(super) fn place(&self, key: &str) -> String {
         let source = self.values.get(key).map_or(Source::Default, |(_, source)| *source);
-        match (list::find(key), source, &self.file) {
+        match (names::find(key), source, &self.file) {
             (Some(setting), Source::Environment | Source::Flag, _) => place(setting, source),
             (_, Source::File, Some(file)) => format!("{}: {key}", file.display()),
             _ => key.to_owned(),

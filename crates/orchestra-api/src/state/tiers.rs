@@ -233,6 +233,11 @@ fn make_private_folder(path: &Path) -> std::io::Result<()> {
 pub(crate) async fn embedder(settings: &Settings) -> anyhow::Result<Arc<dyn Embedder>> {
     Ok(match &settings.embedder {
         EmbedderSettings::BuiltIn => Arc::new(StaticEmbedder::built_in()),
+        EmbedderSettings::MiniLm(folder) => {
+            let folder = folder.clone();
+            let opened = tokio::task::spawn_blocking(move || MiniLmEmbedder::open(folder)).await;
+            Arc::new(opened.context("the model was not read")??)
+        }
         EmbedderSettings::OpenAi { base_url, model, dimensions, send_dimensions } => {
             let mut config = OpenAiConfig::new(model, *dimensions);
             config.base_url.clone_from(base_url);

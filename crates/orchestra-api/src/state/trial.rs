@@ -35,6 +35,7 @@ pub async fn try_providers(settings: &Settings) -> Vec<Trial> {
     let cache_space = cache.as_ref().map_or_else(|_| of_memories.space().clone(), |cache| cache.space().clone());
     let provider = match settings.embedder {
         EmbedderSettings::BuiltIn => "builtin",
+        EmbedderSettings::MiniLm(_) => "in process",
         EmbedderSettings::OpenAi { .. } => "openai",
     };
     let moves = match &settings.moves {

@@ -27,7 +27,8 @@ use crate::{
 /// - `what_is_written_reads_the_same`: every field, in the same order of first writing; written again it changes nothing.
 /// - `what_is_forgotten_is_never_written_back`: a tombstone is not replaced by the memory.
 /// - `a_closed_store_takes_no_writes`: from when `set_gate` returns no write by a client is acknowledged that began before or
-///   begins after, until it is opened; each fails with [`Error::Fenced`](crate::Error::Fenced).
+///   begins after, until it is opened; each fails with [`Error::Fenced`](crate::Error::Fenced). So does one that would change
+///   nothing, as of what is not there: a store that follows may be behind.
 /// - `an_older_epoch_changes_nothing`: neither the gate nor an item.
 /// - `an_opened_store_goes_on`: what clients write after is ordered behind all that the mover wrote.
 #[async_trait]

@@ -53,6 +53,7 @@ pub mod filter;
 mod follow;
 mod followers;
 mod forget;
+mod gate;
 pub mod index;
 mod lexical;
 mod losses;

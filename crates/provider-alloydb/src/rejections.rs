@@ -55,6 +55,16 @@ impl Rejections for AlloyDbMemoryProvider {
     }
 
     async fn lift(&self, scope: &Scope, key: &ValueKey) -> Result<bool> {
+        let is_lifted = self.lift_once(scope, key).await?;
+        if !is_lifted && self.may_have_been_opened("lift rejection").await? {
+            return self.lift_once(scope, key).await;
+        }
+        Ok(is_lifted)
+    }
+}
+
+impl AlloyDbMemoryProvider {
+    async fn lift_once(&self, scope: &Scope, key: &ValueKey) -> Result<bool> {
         let query =
             || sqlx::query("SELECT orchestra.lift_rejection($1, $2)").bind(scope.tenant_name()).bind(*key.as_bytes());
         // A second one would find nothing, and say that there was none.

@@ -11,7 +11,7 @@ use std::fmt;
 use async_trait::async_trait;
 use memory_core::{
     ChangeLag, ChangePosition, Error, Gate, Item, ItemChange, ItemKey, Replica, ReplicaSize, Result, ScanPage,
-    ScanPosition, Writers,
+    ScanPosition,
 };
 use sqlx::{PgPool, Row as _};
 
@@ -130,14 +130,7 @@ impl Replica for AlloyDbReplica {
     }
 
     async fn gate(&self) -> Result<Gate> {
-        let failed = |error| failed("gate", error);
-        let statement = "SELECT epoch, writers = 'clients' AS is_open FROM orchestra.gate";
-        let row = sqlx::query(statement).fetch_one(self.pool()).await.map_err(failed)?;
-        let is_open: bool = row.try_get("is_open").map_err(failed)?;
-        Ok(Gate {
-            epoch: row.try_get::<i64, _>("epoch").map_err(failed)?.cast_unsigned(),
-            writers: if is_open { Writers::Clients } else { Writers::Mover },
-        })
+        self.provider.gate_now("gate").await
     }
 
     async fn set_gate(&self, gate: Gate) -> Result<()> {

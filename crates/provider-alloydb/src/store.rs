@@ -18,6 +18,7 @@ use crate::batch::stored;
 use crate::error::{damaged, failed};
 use crate::escape::{escape, escape_json};
 use crate::filter::compile;
+use crate::gate;
 use crate::lexical;
 use crate::provider::AlloyDbMemoryProvider;
 use crate::rows::{read_embedding, read_memory, whole_micros};
@@ -37,7 +38,11 @@ pub(crate) use in_scope;
 #[async_trait]
 impl MemoryStore for AlloyDbMemoryProvider {
     async fn insert(&self, batch: InsertBatch) -> Result<InsertReceipt> {
-        self.write(batch).await
+        let done = self.write(batch).await;
+        if gate::inserted_nothing(&done) {
+            self.may_have_been_opened("insert").await?;
+        }
+        done
     }
 
     async fn get(&self, scope: &Scope, id: MemoryId) -> Result<Option<Arc<Memory>>> {
@@ -52,21 +57,11 @@ impl MemoryStore for AlloyDbMemoryProvider {
         if let Some(embedding) = &patch.embedding {
             self.check_dimensions(embedding.space())?;
         }
-        loop {
-            let former = self.one("update", in_scope!("get_memory", ", $6"), scope, id).await?;
-            let former = former.ok_or(Error::NotFound(id))?;
-            let mut next = patch.apply(&former, whole_micros(self.now()))?;
-            next.valid_to = next.valid_to.map(whole_micros);
-            next.expires_at = next.expires_at.map(whole_micros);
-            match self.replace(scope, &former, &next, &patch).await? {
-                Replaced::Done(token) => {
-                    return Ok(UpdateReceipt { memory: Arc::new(next), token, degraded: Vec::new() });
-                }
-                Replaced::NotFound => return Err(Error::NotFound(id)),
-                // Somebody else was faster: the patch is for the version that is there now, if the caller is for any.
-                Replaced::Changed => {}
-            }
+        let done = self.change(scope, id, &patch).await;
+        if gate::judges(&done) && self.may_have_been_opened("update").await? {
+            return self.change(scope, id, &patch).await;
         }
+        done
     }
 
     async fn history(&self, scope: &Scope, id: MemoryId) -> Result<Vec<Memory>> {
@@ -78,7 +73,11 @@ impl MemoryStore for AlloyDbMemoryProvider {
     }
 
     async fn forget(&self, request: &ForgetRequest) -> Result<ForgetReceipt> {
-        self.forget_selection(request).await
+        let done = self.forget_selection(request).await;
+        if gate::forgot_nothing(&done) && self.may_have_been_opened("forget").await? {
+            return self.forget_selection(request).await;
+        }
+        done
     }
 
     async fn list(&self, request: &ListRequest) -> Result<Page> {
@@ -207,6 +206,24 @@ impl AlloyDbMemoryProvider {
         let rows = rows.map_err(|error| failed(operation, error))?;
         let memory = rows.first().map(read_memory).transpose().map_err(|error| damaged(operation, error))?;
         Ok(memory.map(Arc::new))
+    }
+
+    async fn change(&self, scope: &Scope, id: MemoryId, patch: &MemoryPatch) -> Result<UpdateReceipt> {
+        loop {
+            let former = self.one("update", in_scope!("get_memory", ", $6"), scope, id).await?;
+            let former = former.ok_or(Error::NotFound(id))?;
+            let mut next = patch.apply(&former, whole_micros(self.now()))?;
+            next.valid_to = next.valid_to.map(whole_micros);
+            next.expires_at = next.expires_at.map(whole_micros);
+            match self.replace(scope, &former, &next, patch).await? {
+                Replaced::Done(token) => {
+                    return Ok(UpdateReceipt { memory: Arc::new(next), token, degraded: Vec::new() });
+                }
+                Replaced::NotFound => return Err(Error::NotFound(id)),
+                // Somebody else was faster: the patch is for the version that is there now, if the caller is for any.
+                Replaced::Changed => {}
+            }
+        }
     }
 
     async fn replace(&self, scope: &Scope, former: &Memory, next: &Memory, patch: &MemoryPatch) -> Result<Replaced> {

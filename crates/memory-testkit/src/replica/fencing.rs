@@ -98,6 +98,19 @@ async fn every_way_is_closed(fixture: &dyn ReplicaFixture, home: &Home, scope: &
     assert_fenced(store.forget(&request(Selection::Ids(vec![id]))).await, 3);
     assert_fenced(store.forget(&request(Selection::All)).await, 3);
     assert_fenced(home.rejections().reject(&[rejection(scope, "z", now)]).await, 3);
+    // What is not there may be in the store that is in use.
+    let (absent, elsewhere) = (make::id(), make::user("acme", "nobody"));
+    assert_fenced(store.update(scope, absent, MemoryPatch::default()).await, 3);
+    assert_fenced(
+        store.update(scope, id, MemoryPatch { expected_version: Some(9), ..MemoryPatch::default() }).await,
+        3,
+    );
+    assert_fenced(store.forget(&request(Selection::Ids(vec![absent]))).await, 3);
+    let nothing = ForgetRequest { scope: elsewhere.clone(), selection: Selection::All, dry_run: false };
+    assert_fenced(store.forget(&nothing).await, 3);
+    assert_fenced(home.rejections().lift(scope, &ValueKeys::of(scope, "never rejected").reads).await, 3);
+    let there = store.get(scope, id).await.expect("get").expect("it is there");
+    assert_fenced(store.insert(make::batch([(*there).clone()])).await, 3);
     let waiting = home.backlog().without_vector(None, 1000).await.expect("a list");
     let unembedded = waiting.iter().find(|one| one.id == id).expect("it has no vector");
     assert_fenced(home.backlog().add_vector(unembedded, make::embedding(&fixture.space(), 1)).await, 3);

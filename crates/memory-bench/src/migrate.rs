@@ -126,7 +126,7 @@ impl Bench<'_> {
             From::Postgres | From::Space => Blue::Postgres(Postgres::start(&spaces[0]).await?),
         };
         let green = Postgres::start(&spaces[1]).await?;
-        let loading = self.load(&blue.side().store, &memories[0]).await?;
+        let loading = self.load(&blue.store(), &memories[0]).await?;
         if let Blue::Postgres(postgres) = &blue {
             postgres.analyse().await?;
         }
@@ -149,7 +149,7 @@ impl Bench<'_> {
 
     async fn move_all(&self, blue: &Blue, green: &Postgres, memories: &[Arc<Memories>; 2]) -> Result<Outcome> {
         let mut sides = [blue.side(), green.side()];
-        let stores = [sides[0].store.clone(), sides[1].store.clone()];
+        let stores = [blue.store(), green.store()];
         for (side, vectors) in sides.iter_mut().zip(&self.vectors) {
             side.embedder = match vectors {
                 Vectors::Drawn(_) => None,

@@ -91,6 +91,12 @@ impl TieredMemoryManager {
         self.working_memory.as_ref()
     }
 
+    /// The store of memories itself, for whoever moves it and compares what two stores find.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn MemoryStore> {
+        &self.medium_term_provider
+    }
+
     /// The whole of the store of memories, for whoever moves it; `None` where it cannot be moved.
     #[must_use]
     pub fn replica(&self) -> Option<&dyn crate::Replica> {

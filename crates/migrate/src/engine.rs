@@ -17,6 +17,7 @@ use crate::diff::Diff;
 use crate::gates::Checked;
 use crate::machine::Step;
 use crate::plan::Plan;
+use crate::probe::{Direct, Search};
 use crate::record::{Colour, Phase, Record, Records};
 use crate::stress::Stress;
 use crate::{Error, Result};
@@ -36,17 +37,28 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 pub struct Side {
     /// For whoever moves it.
     pub replica: Arc<dyn Replica>,
-    /// For those who use it.
-    pub store: Arc<dyn MemoryStore>,
-    /// What makes its vectors: those of another space are made anew by it on the way here. Without it vectors stay as they are.
+    /// Answers the probes' queries; a side without it is not asked.
+    pub search: Option<Arc<dyn Search>>,
+    /// What makes the vectors of the side: those of another space are made anew by it on the way here. Without it vectors stay as
+    /// they are.
     pub embedder: Option<Arc<dyn Embedder>>,
+    /// Whether it can only be read, such as a source that something else writes to: it may be blue alone, is copied and not
+    /// followed, and nothing goes back to it.
+    pub is_read_only: bool,
 }
 
 impl Side {
     /// A side whose vectors stay as they are.
     #[must_use]
     pub fn of<T: MemoryStore + Replica + Clone + 'static>(both: T) -> Self {
-        Self { replica: Arc::new(both.clone()), store: Arc::new(both), embedder: None }
+        let replica = Arc::new(both.clone());
+        Self { replica, search: Some(Arc::new(Direct(Arc::new(both)))), embedder: None, is_read_only: false }
+    }
+
+    /// A side that can only be read, and not be searched.
+    #[must_use]
+    pub fn read_only(replica: impl Replica + 'static) -> Self {
+        Self { replica: Arc::new(replica), search: None, embedder: None, is_read_only: true }
     }
 
     /// This side, its vectors made by `embedder`.
@@ -123,12 +135,15 @@ impl Engine {
         if parts.records.load().await?.is_some() {
             return Err(Error::refused("a move is planned already", "go on with it, or give another record"));
         }
+        if parts.green.is_read_only {
+            return Err(Error::refused("green can only be read", "name a store to move to as green"));
+        }
         let mut epoch = 0;
         for colour in [Colour::Blue, Colour::Green] {
             let gate = parts.side(colour).replica.gate().await;
             epoch = epoch.max(gate.map_err(of(colour, "read the gate"))?.epoch);
         }
-        let record = Record::planned(plan, epoch, parts.clock.now());
+        let record = Record::planned(plan, parts.blue.is_read_only, epoch, parts.clock.now());
         parts.records.store(&record).await?;
         Ok(Self::with(parts, record))
     }
@@ -140,6 +155,13 @@ impl Engine {
     pub async fn open(parts: Parts) -> Result<Self> {
         let record = parts.records.load().await?;
         let record = record.ok_or_else(|| Error::refused("no move is planned", "`plan` one first"))?;
+        if record.one_way != parts.blue.is_read_only || parts.green.is_read_only {
+            let advice = "name the same sides as when it was planned";
+            return Err(Error::refused(
+                "a side can only be read, or can be followed, and was planned otherwise",
+                advice,
+            ));
+        }
         Ok(Self::with(parts, record))
     }
 
@@ -310,8 +332,9 @@ impl Engine {
         match step {
             Step::Rest => return Ok(Stepped::Rested),
             Step::Prepare => {
-                let stream = self.stream()?.to_owned();
-                self.active().capture(&stream).await.map_err(of(active, "capture"))?;
+                if let Some(stream) = self.record.stream.clone() {
+                    self.active().capture(&stream).await.map_err(of(active, "capture"))?;
+                }
                 self.put(self.record.prepared(now)).await?;
             }
             Step::Copy => self.copy().await?,
@@ -345,7 +368,7 @@ impl Engine {
     /// Writes what changed to the store that follows, at most a batch, and gives how many changes that was.
     async fn follow(&mut self) -> Result<usize> {
         let active = self.record.active;
-        let stream = self.stream()?.to_owned();
+        let Some(stream) = self.record.stream.clone() else { return Ok(0) };
         let changes =
             self.active().changed(&stream, self.record.plan.batch).await.map_err(of(active, "read changes"))?;
         let Some(last) = changes.last() else { return Ok(0) };
@@ -383,7 +406,9 @@ impl Engine {
     async fn open_follower(&mut self) -> Result<()> {
         let Phase::Opening { epoch, stream, .. } = self.record.phase.clone() else { return Ok(()) };
         let colour = self.record.follower();
-        self.follower().capture(&stream).await.map_err(of(colour, "capture"))?;
+        if let Some(stream) = &stream {
+            self.follower().capture(stream).await.map_err(of(colour, "capture"))?;
+        }
         let gate = Gate { epoch, writers: Writers::Clients };
         self.follower().set_gate(gate).await.map_err(of(colour, "open"))?;
         self.put_some(self.record.opened(self.now())).await?;
@@ -408,11 +433,6 @@ impl Engine {
             Some(next) => self.put(next).await,
             None => Ok(()),
         }
-    }
-
-    fn stream(&self) -> Result<&str> {
-        let stream = self.record.stream.as_deref();
-        stream.ok_or_else(|| Error::refused("the record names no stream", "restore the record"))
     }
 
     fn active(&self) -> &dyn Replica {

@@ -3,11 +3,12 @@
 use memory_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::diff::{Counts, Diff, DiffOptions};
 use crate::engine::Engine;
 use crate::plan::Plan;
 use crate::probe::Probes;
+use crate::record::Colour;
+use crate::{Error, Result};
 
 /// What was measured, and whether it is enough.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,14 +26,32 @@ pub struct Checked {
 pub struct Gate {
     /// What it is of.
     pub name: String,
-    /// Whether it holds.
+    /// Whether it holds. One that was not asked holds only where nobody wanted a number of it.
     pub holds: bool,
+    /// Whether it was asked; `measured` says why it was not.
+    #[serde(default = "yes")]
+    pub asked: bool,
     /// What was measured.
     pub measured: String,
     /// What is wanted.
     pub wanted: String,
     /// What to do where it does not hold.
     pub advice: String,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Gate {
+    fn asked(name: &str, holds: bool, measured: String, wanted: String, advice: &str) -> Self {
+        Self { name: name.to_owned(), holds, asked: true, measured, wanted, advice: advice.to_owned() }
+    }
+
+    fn not_asked(name: &str, holds: bool, why: &str, wanted: String, advice: &str) -> Self {
+        let measured = format!("not asked: {why}");
+        Self { name: name.to_owned(), holds, asked: false, measured, wanted, advice: advice.to_owned() }
+    }
 }
 
 impl Checked {
@@ -47,8 +66,12 @@ impl Engine {
     /// Compares the stores, sends the queries and decides the gates. It is kept in the record.
     ///
     /// # Errors
-    /// As [`Engine::diff`] and [`Engine::probe`].
+    /// [`Error::Refused`] once green is in use in a move that goes one way; or as [`Engine::diff`] and [`Engine::probe`].
     pub async fn check(&mut self, told: impl FnMut(&Diff)) -> Result<Checked> {
+        if self.record().one_way && self.record().active == Colour::Green {
+            let reason = "blue can only be read and does not follow green: there is nothing to compare";
+            return Err(Error::refused(reason, "go on with green"));
+        }
         let diff = self.diff(DiffOptions::default(), told).await?;
         let probes = self.probe().await?;
         self.follow_through().await?;
@@ -63,63 +86,70 @@ impl Engine {
 /// The gates of a plan for what was measured.
 #[must_use]
 pub fn decide(plan: &Plan, diff: &Diff, probes: &Probes, lag: u64) -> Vec<Gate> {
-    let gate = |name: &str, holds: bool, measured: String, wanted: String, advice: &str| Gate {
-        name: name.to_owned(),
-        holds,
-        measured,
-        wanted,
-        advice: advice.to_owned(),
-    };
+    let wanted = &plan.gates;
+    let asked = [functional(diff), lag_of(plan, lag), security(probes)];
+    let of_search = wanted.recall.map(|least| search(probes, least));
+    let of_speed = wanted.improvement.map(|improvement| performance(probes, improvement));
+    asked.into_iter().chain(of_search).chain(of_speed).collect()
+}
+
+fn functional(diff: &Diff) -> Gate {
     let Counts { missing, extra, different, tombstones } = diff.counts;
     let found = format!(
         "{} compared, {missing} missing, {extra} extra, {different} different, {tombstones} tombstones, {} unsettled",
         diff.compared, diff.unsettled
     );
-    let mut gates = vec![
-        gate(
-            "functional",
-            diff.is_clean(),
-            found,
-            "no difference".into(),
-            "look at the samples; `verify --repair` makes green the same",
-        ),
-        gate(
-            "lag",
-            lag <= plan.lag_gate,
-            format!("{lag} changes"),
-            format!("at most {}", plan.lag_gate),
-            "wait until it has caught up, or plan with a larger lag_gate",
-        ),
-        gate(
-            "security",
-            probes.leaks == 0,
-            format!("{} memories shown to others, in {} queries", probes.leaks, probes.queries),
-            "none".into(),
-            "do not switch: green does not keep tenants apart",
-        ),
-    ];
-    if let Some(least) = plan.gates.recall {
-        gates.push(gate(
-            "search",
-            probes.green_recall >= least,
-            format!(
-                "recall {:.3} on green, {:.3} on blue, of {} exact answers; {:.3} of what blue finds",
-                probes.green_recall, probes.blue_recall, probes.exact, probes.overlap
-            ),
-            format!("at least {least}"),
-            "build or tune green's vector index (`orchestra index`)",
-        ));
+    let advice = "look at the samples; `verify --repair` makes green the same";
+    Gate::asked("functional", diff.is_clean(), found, "no difference".into(), advice)
+}
+
+fn lag_of(plan: &Plan, lag: u64) -> Gate {
+    let advice = "wait until it has caught up, or plan with a larger lag_gate";
+    let wanted = format!("at most {}", plan.lag_gate);
+    Gate::asked("lag", lag <= plan.lag_gate, format!("{lag} changes"), wanted, advice)
+}
+
+fn security(probes: &Probes) -> Gate {
+    let (name, wanted) = ("security", "none".to_owned());
+    let advice = "do not switch: green does not keep tenants apart";
+    if !probes.asked(Colour::Green) {
+        return Gate::not_asked(name, true, "green has no search", wanted, advice);
     }
-    if let Some(wanted) = plan.gates.improvement {
-        let (blue, green) = (probes.blue.p95_us, probes.green.p95_us);
-        let improvement = if blue == 0 { 0.0 } else { 1.0 - green as f64 / blue as f64 };
-        gates.push(gate(
-            "performance",
-            improvement >= wanted,
-            format!("p95 {green} us on green, {blue} us on blue: {:.0} % less", improvement * 100.0),
-            format!("at least {:.0} % less", wanted * 100.0),
-            "give green larger machines or an index, or plan with a smaller gates.improvement",
-        ));
+    let found = format!("{} memories shown to others, in {} queries", probes.leaks, probes.queries);
+    Gate::asked(name, probes.leaks == 0, found, wanted, advice)
+}
+
+fn search(probes: &Probes, least: f64) -> Gate {
+    let (name, wanted) = ("search", format!("at least {least}"));
+    let advice = "build or tune green's vector index (`orchestra index`)";
+    if !probes.asked(Colour::Green) {
+        return Gate::not_asked(name, true, "green has no search", wanted, advice);
     }
-    gates
+    let Probes { blue_recall, green_recall, exact, overlap, .. } = probes;
+    let found = if probes.asked(Colour::Blue) {
+        format!(
+            "recall {green_recall:.3} on green, {blue_recall:.3} on blue, of {exact} exact answers; {overlap:.3} of what blue \
+             finds"
+        )
+    } else {
+        format!("recall {green_recall:.3} on green, of {exact} exact answers; blue has no search to compare with")
+    };
+    Gate::asked(name, *green_recall >= least, found, wanted, advice)
+}
+
+fn performance(probes: &Probes, improvement: f64) -> Gate {
+    let (name, wanted) = ("performance", format!("at least {:.0} % less", improvement * 100.0));
+    if let Some(colour) = probes.not_asked.first() {
+        let why = format!("{colour} has no search to compare with");
+        return Gate::not_asked(name, false, &why, wanted, "plan without gates.improvement");
+    }
+    let (blue, green) = (probes.blue.p95_us, probes.green.p95_us);
+    let found = if blue == 0 { 0.0 } else { 1.0 - green as f64 / blue as f64 };
+    Gate::asked(
+        name,
+        found >= improvement,
+        format!("p95 {green} us on green, {blue} us on blue: {:.0} % less", found * 100.0),
+        wanted,
+        "give green larger machines or an index, or plan with a smaller gates.improvement",
+    )
 }

@@ -1,5 +1,7 @@
 //! A store that a running server owns, such as an embedded file, through the server's `/v1/replica`.
 
+mod search;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -16,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::record::Colour;
+
+pub use search::HttpEmbedder;
 
 const PROVIDER: &str = "server";
 /// How long a server may take for one answer.

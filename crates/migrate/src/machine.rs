@@ -49,12 +49,14 @@ impl Step {
 }
 
 impl Record {
-    /// The record of a move that was planned. `epoch` is the highest that a gate of the stores has.
+    /// The record of a move that was planned, `one_way` where blue can only be read. `epoch` is the highest that a gate of the
+    /// stores has.
     #[must_use]
-    pub fn planned(plan: Plan, epoch: u64, now: Timestamp) -> Self {
+    pub fn planned(plan: Plan, one_way: bool, epoch: u64, now: Timestamp) -> Self {
         Self {
             revision: 1,
             plan,
+            one_way,
             phase: Phase::Planned,
             active: Colour::Blue,
             reads_on_green: 0,
@@ -80,6 +82,7 @@ impl Record {
             Phase::Preparing => Step::Prepare,
             Phase::Copying => Step::Copy,
             Phase::Following if self.releasing.is_some() => Step::Release,
+            Phase::Following if self.one_way => Step::Rest,
             Phase::Following => Step::Follow,
             Phase::Switching { deadline, .. } if now > *deadline => Step::GiveUp,
             Phase::Switching { .. } => Step::Drain,
@@ -97,20 +100,28 @@ impl Record {
         next
     }
 
-    /// Begins the move. `size` is about how much there is to copy.
+    /// Begins the move. `size` is about how much there is to copy. What cannot be followed may be copied again, as it is by then.
     ///
     /// # Errors
     /// [`Error::Refused`] when it has begun.
     pub fn started(&self, size: u64, now: Timestamp) -> Result<Self> {
-        if self.phase != Phase::Planned {
+        if self.phase != Phase::Planned && !self.may_copy_again() {
             return Err(self.refused("start", "`status` shows what is going on"));
         }
         let mut next = self.at(Phase::Preparing, now, "started");
-        let stream = next.stream_name(Colour::Green);
-        next.streams.push((Colour::Blue, stream.clone()));
-        next.stream = Some(stream);
-        next.copied.of = size;
+        if !self.one_way {
+            let stream = next.stream_name(Colour::Green);
+            next.streams.push((Colour::Blue, stream.clone()));
+            next.stream = Some(stream);
+        }
+        next.copied = Copied { of: size, ..Copied::default() };
         Ok(next)
+    }
+
+    /// Whether everything may be copied once more: blue cannot be followed, and green is not in use yet.
+    #[must_use]
+    pub fn may_copy_again(&self) -> bool {
+        self.one_way && self.phase == Phase::Following && self.active == Colour::Blue
     }
 
     /// The streams stand and the store that follows is closed: the copy begins.
@@ -192,12 +203,23 @@ impl Record {
         if self.releasing.is_some() {
             return Err(self.refused("switch", "wait until the former switch is cleared up"));
         }
+        if self.one_way && self.active == Colour::Green {
+            let reason =
+                "cannot switch to blue: it can only be read, so nothing that was written on green since could go back";
+            return Err(Error::refused(reason, "go on with green"));
+        }
         if lag > self.plan.lag_gate {
             let reason = format!("{lag} changes are left, and a switch begins with at most {}", self.plan.lag_gate);
             return Err(Error::refused(reason, "wait until it has caught up, or plan with a larger lag_gate"));
         }
         let what = format!("switch to {} began", self.follower());
         let mut next = self.at(Phase::Following, now, &what);
+        if self.one_way {
+            // There is nothing to close, and nothing that could be left.
+            let epoch = next.new_epoch();
+            next.phase = Phase::Opening { epoch, stream: None, closed_at: self.follower_epoch, began_at: now };
+            return Ok(next);
+        }
         let deadline = now + TimeDelta::from_std(self.plan.switch_deadline()).unwrap_or(TimeDelta::MAX);
         next.phase = Phase::Switching { epoch: next.new_epoch(), began_at: now, deadline };
         Ok(next)
@@ -211,7 +233,7 @@ impl Record {
         let epoch = next.new_epoch();
         let stream = next.stream_name(self.active);
         next.streams.push((self.follower(), stream.clone()));
-        next.phase = Phase::Opening { epoch, stream, closed_at, began_at };
+        next.phase = Phase::Opening { epoch, stream: Some(stream), closed_at, began_at };
         Some(next)
     }
 
@@ -241,7 +263,7 @@ impl Record {
         next.active = self.follower();
         next.follower_epoch = *closed_at;
         next.releasing = self.stream.clone().map(|former| (self.active, former));
-        next.stream = Some(stream.clone());
+        next.stream.clone_from(stream);
         next.reads_on_green = if next.active == Colour::Green { 100 } else { 0 };
         Some(next)
     }
@@ -277,6 +299,7 @@ impl Record {
     #[must_use]
     pub fn ended(&self, now: Timestamp) -> Self {
         let (phase, what) = match self.phase {
+            Phase::Finalizing if self.one_way => (Phase::Finalized, "ended: blue is as it was"),
             Phase::Finalizing => (Phase::Finalized, "ended: blue stays closed, as it is"),
             _ => (Phase::Cancelled, "ended: blue is in use as before"),
         };

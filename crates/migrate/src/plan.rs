@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use memory_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -22,6 +23,9 @@ pub struct Plan {
     pub lag_gate: u64,
     /// How long writes may wait for a switch before it is undone, in milliseconds.
     pub switch_deadline_ms: u64,
+    /// When a row of a source was recorded that does not say it: the same each time that the source is opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recorded_at: Option<Timestamp>,
     /// What has to hold before traffic moves.
     pub gates: Gates,
 }
@@ -47,6 +51,7 @@ impl Default for Plan {
             slowdown: 3.0,
             lag_gate: 1000,
             switch_deadline_ms: 5000,
+            recorded_at: None,
             gates: Gates::default(),
         }
     }

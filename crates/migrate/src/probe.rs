@@ -1,20 +1,18 @@
 //! Whether both stores find the same, how fast, and nothing of another tenant: the same queries are sent to both.
 
-use std::collections::BTreeSet;
+mod search;
 
-use memory_core::{
-    Embedding, Item, ListRequest, Memory, MemoryId, MemoryStore, ScanPosition, Scope, SearchRequest, Timestamp,
-};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use memory_core::{Embedding, Item, Memory, MemoryId, ScanPosition, Scope};
 use serde::{Deserialize, Serialize};
+
+pub use search::{Answer, Direct, Hit, Search};
 
 use crate::Result;
 use crate::engine::{Engine, Parts, of};
 use crate::record::Colour;
-
-/// How many are found for a query.
-const FOUND: usize = 10;
-/// The most memories of a scope that a query is compared with exactly.
-const MOST: usize = 20_000;
 
 /// What the queries showed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -35,6 +33,17 @@ pub struct Probes {
     pub green: Latency,
     /// Memories that green showed to a tenant whose they are not.
     pub leaks: u64,
+    /// The sides that have no search, so that nothing was asked of them.
+    #[serde(default)]
+    pub not_asked: Vec<Colour>,
+}
+
+impl Probes {
+    /// Whether a side was asked.
+    #[must_use]
+    pub fn asked(&self, colour: Colour) -> bool {
+        !self.not_asked.contains(&colour)
+    }
 }
 
 /// How long searches took, in microseconds.
@@ -64,34 +73,77 @@ struct Found {
     recall: Option<f64>,
 }
 
+/// What one side found, over all queries.
+#[derive(Default)]
+struct Answers {
+    micros: Vec<u64>,
+    recalls: Vec<f64>,
+}
+
+impl Answers {
+    fn take(&mut self, found: Option<Found>) {
+        let Some(Found { micros, recall, .. }) = found else { return };
+        self.micros.push(micros);
+        self.recalls.extend(recall);
+    }
+}
+
 impl Engine {
-    /// Sends queries to both stores: the texts and vectors of memories from all over the store in use.
+    /// Sends queries to both stores: the texts and vectors of memories from all over the store in use. A side without a search is
+    /// not asked.
     ///
     /// # Errors
     /// As the stores.
     pub async fn probe(&self) -> Result<Probes> {
+        let search = |colour| self.parts().side(colour).search.clone();
+        let [blue, green] = [Colour::Blue, Colour::Green].map(search);
+        let mut probes = Probes::default();
+        for (colour, search) in [(Colour::Blue, &blue), (Colour::Green, &green)] {
+            if search.is_none() {
+                probes.not_asked.push(colour);
+            }
+        }
+        if blue.is_none() && green.is_none() {
+            return Ok(probes);
+        }
         let sample = self.sample(self.record().plan.gates.queries).await?;
         let tenants: BTreeSet<Scope> = sample.iter().map(|memory| memory.scope.whole_tenant()).collect();
-        let mut probes = Probes::default();
-        let (mut blue_micros, mut green_micros) = (Vec::new(), Vec::new());
-        let (mut blue_recalls, mut green_recalls, mut overlaps) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut of_blue, mut of_green, mut overlaps) = (Answers::default(), Answers::default(), Vec::new());
         for memory in &sample {
-            let Some(blue) = self.ask(Colour::Blue, memory).await? else { continue };
-            let Some(green) = self.ask(Colour::Green, memory).await? else { continue };
+            let of_both = (
+                self.ask_some(Colour::Blue, memory, blue.as_ref()).await?,
+                self.ask_some(Colour::Green, memory, green.as_ref()).await?,
+            );
+            let (Some(from_blue), Some(from_green)) = of_both else { continue };
             probes.queries += 1;
-            blue_micros.push(blue.micros);
-            green_micros.push(green.micros);
-            blue_recalls.extend(blue.recall);
-            green_recalls.extend(green.recall);
-            let common = green.ids.iter().filter(|id| blue.ids.contains(id)).count();
-            overlaps.push(if blue.ids.is_empty() { 1.0 } else { common as f64 / blue.ids.len() as f64 });
-            probes.leaks += self.leaks(memory, &tenants).await?;
+            if let (Some(there), Some(copy)) = (&from_blue, &from_green) {
+                let common = copy.ids.iter().filter(|id| there.ids.contains(id)).count();
+                overlaps.push(if there.ids.is_empty() { 1.0 } else { common as f64 / there.ids.len() as f64 });
+            }
+            of_blue.take(from_blue);
+            of_green.take(from_green);
+            if let Some(green) = &green {
+                probes.leaks += self.leaks(memory, &tenants, &**green).await?;
+            }
         }
-        probes.exact = green_recalls.len() as u64;
-        (probes.blue, probes.green) = (Latency::of(blue_micros), Latency::of(green_micros));
-        (probes.blue_recall, probes.green_recall) = (mean(&blue_recalls), mean(&green_recalls));
+        probes.exact = of_green.recalls.len() as u64;
+        (probes.blue_recall, probes.green_recall) = (mean(&of_blue.recalls), mean(&of_green.recalls));
+        (probes.blue, probes.green) = (Latency::of(of_blue.micros), Latency::of(of_green.micros));
         probes.overlap = mean(&overlaps);
         Ok(probes)
+    }
+
+    /// As [`Self::ask`]; `Some(None)` of a side that is not asked.
+    async fn ask_some(
+        &self,
+        colour: Colour,
+        memory: &Memory,
+        asked: Option<&Arc<dyn Search>>,
+    ) -> Result<Option<Option<Found>>> {
+        match asked {
+            Some(asked) => Ok(self.ask(colour, memory, &**asked).await?.map(Some)),
+            None => Ok(Some(None)),
+        }
     }
 
     /// Memories with vectors, from all over the store in use, at most so many.
@@ -131,25 +183,18 @@ impl Engine {
     }
 
     /// What a side finds for the text and the vector of a memory; nothing where it has no vector of it any more.
-    async fn ask(&self, colour: Colour, memory: &Memory) -> Result<Option<Found>> {
+    async fn ask(&self, colour: Colour, memory: &Memory, asked: &dyn Search) -> Result<Option<Found>> {
         let Parts { clock, .. } = self.parts();
-        let store = &*self.parts().side(colour).store;
         let scope = memory.scope.without_session();
         let Some(vector) = self.vector(colour, memory).await? else { return Ok(None) };
-        let request = request(&scope, Some(vector.clone()), &memory.text);
         // Once before, so that neither side is asked cold.
-        store.search(&request).await.map_err(of(colour, "search"))?;
+        asked.search(&scope, Some(&vector), &memory.text).await.map_err(of(colour, "search"))?;
         let began = clock.now();
-        let found = store.search(&request).await.map_err(of(colour, "search"))?;
-        let micros = (clock.now() - began).num_microseconds().unwrap_or(0).max(0).cast_unsigned();
-        let mut nearest: Vec<(f32, MemoryId)> = found
-            .candidates
-            .iter()
-            .filter_map(|candidate| Some((candidate.similarity?, candidate.memory.id)))
-            .collect();
-        sort(&mut nearest);
-        let ids: Vec<MemoryId> = nearest.into_iter().map(|(_, id)| id).take(FOUND).collect();
-        let exact = exact(store, &scope, &vector).await.map_err(of(colour, "list"))?;
+        let found = asked.search(&scope, Some(&vector), &memory.text).await.map_err(of(colour, "search"))?;
+        let took = found.took.or_else(|| (clock.now() - began).to_std().ok()).unwrap_or_default();
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let ids = found.nearest();
+        let exact = asked.nearest(&scope, &vector).await.map_err(of(colour, "list"))?;
         let recall = exact
             .filter(|exact| !exact.is_empty())
             .map(|exact| exact.iter().filter(|id| ids.contains(id)).count() as f64 / exact.len() as f64);
@@ -167,78 +212,24 @@ impl Engine {
 
     /// How much green shows to others: what a search within the scope finds of another one, and what every other tenant, also one
     /// that is not there, sees of this memory.
-    async fn leaks(&self, memory: &Memory, tenants: &BTreeSet<Scope>) -> Result<u64> {
-        let store = &self.parts().side(Colour::Green).store;
+    async fn leaks(&self, memory: &Memory, tenants: &BTreeSet<Scope>, asked: &dyn Search) -> Result<u64> {
         let vector = self.vector(Colour::Green, memory).await?;
         let scope = memory.scope.without_session();
-        let own = request(&scope, vector.clone(), &memory.text);
-        let found = store.search(&own).await.map_err(of(Colour::Green, "search"))?;
-        let mut leaks = found.candidates.iter().filter(|found| !scope.covers(&found.memory.scope)).count() as u64;
+        let search = async |scope: &Scope| {
+            let found =
+                asked.search(scope, vector.as_ref(), &memory.text).await.map_err(of(Colour::Green, "search"))?;
+            Result::Ok(found.hits.iter().filter(|hit| !scope.covers(&hit.scope)).count() as u64)
+        };
+        let mut leaks = search(&scope).await?;
         let nobody = Scope::tenant("orchestra-migrate-nobody").ok();
         let others = tenants.iter().filter(|tenant| tenant.tenant_name() != scope.tenant_name()).take(3);
         for other in others.chain(&nobody) {
-            let asked = request(other, vector.clone(), &memory.text);
-            let found = store.search(&asked).await.map_err(of(Colour::Green, "search"))?;
-            leaks += found.candidates.iter().filter(|found| !other.covers(&found.memory.scope)).count() as u64;
-            let got = store.get(other, memory.id).await.map_err(of(Colour::Green, "get"))?;
-            leaks += u64::from(got.is_some());
+            leaks += search(other).await?;
+            let is_shown = asked.shows(other, memory.id).await.map_err(of(Colour::Green, "get"))?;
+            leaks += u64::from(is_shown);
         }
         Ok(leaks)
     }
-}
-
-fn request(scope: &Scope, embedding: Option<Embedding>, text: &str) -> SearchRequest {
-    SearchRequest {
-        scope: scope.clone(),
-        also: Vec::new(),
-        embedding,
-        text: Some(text.to_owned()),
-        filter: None,
-        candidates: FOUND,
-        neighbours: false,
-        at_least: None,
-        as_of: None::<Timestamp>,
-        best: None,
-    }
-}
-
-/// The nearest of all vectors of a scope; `None` where there are too many to compare.
-async fn exact(
-    store: &dyn MemoryStore,
-    scope: &Scope,
-    vector: &Embedding,
-) -> memory_core::Result<Option<Vec<MemoryId>>> {
-    let (mut nearest, mut cursor, mut seen) = (Vec::new(), None, 0);
-    loop {
-        let request = ListRequest {
-            scope: scope.clone(),
-            filter: None,
-            limit: 500,
-            cursor,
-            newest_first: false,
-            with_embeddings: true,
-        };
-        let page = store.list(&request).await?;
-        seen += page.memories.len();
-        if seen > MOST {
-            return Ok(None);
-        }
-        for (memory, embedding) in page.memories {
-            if let Some(similarity) = embedding.and_then(|embedding| embedding.similarity(vector).ok()) {
-                nearest.push((similarity, memory.id));
-            }
-        }
-        sort(&mut nearest);
-        nearest.truncate(FOUND);
-        cursor = page.next;
-        if cursor.is_none() {
-            return Ok(Some(nearest.into_iter().map(|(_, id)| id).collect()));
-        }
-    }
-}
-
-fn sort(nearest: &mut [(f32, MemoryId)]) {
-    nearest.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
 }
 
 fn mean(values: &[f64]) -> f64 {

@@ -41,6 +41,9 @@ pub struct Record {
     pub revision: u64,
     /// What is to be done.
     pub plan: Plan,
+    /// Whether blue can only be read: it is copied and not followed, nothing closes it, and nothing goes back to it.
+    #[serde(default)]
+    pub one_way: bool,
     /// What is being done.
     pub phase: Phase,
     /// The store that is in use: clients write there.
@@ -51,7 +54,7 @@ pub struct Record {
     pub epoch: u64,
     /// The epoch at which the store that follows is open to the mover.
     pub follower_epoch: u64,
-    /// The stream of the store in use that the other one follows; none before the move began.
+    /// The stream of the store in use that the other one follows; none before the move began, and in one that goes one way.
     pub stream: Option<String>,
     /// A stream that is not needed any more, and on which store.
     pub releasing: Option<(Colour, String)>,
@@ -110,8 +113,8 @@ pub enum Phase {
     Opening {
         /// Of the gate that opens it.
         epoch: u64,
-        /// The stream that it notes its changes for.
-        stream: String,
+        /// The stream that it notes its changes for; none in a move that goes one way.
+        stream: Option<String>,
         /// Of the gate that closed the store that was in use.
         closed_at: u64,
         /// When writes began to wait.

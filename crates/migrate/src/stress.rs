@@ -18,17 +18,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ground_truth::{Made, Wanted};
-use memory_core::{MemoryStore, SearchRequest, Timestamp};
+use memory_core::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use self::knee::{Knee, Rise};
 use self::load::{Load, Outcome, Sent};
-use self::queries::{FOUND, Hit, Queries, Query, Score};
+use self::queries::{Hit, Queries, Score};
 use self::step::Step;
 use crate::engine::{Engine, of};
+use crate::probe::Search;
 use crate::record::{Colour, Phase};
-use crate::{Error, Result};
+use crate::{Error, Result, probe};
 
 /// Without a limit of its own the p99 may be this many times what it is when one is asked after the other.
 const SLOWER: u32 = 10;
@@ -175,9 +176,12 @@ impl Engine {
         let batch = self.record().plan.batch;
         let mut load = async |colour: Colour| {
             let side = self.parts().side(colour);
+            let advice = "ask for a stress test of green alone";
+            let search =
+                side.search.as_ref().ok_or_else(|| Error::refused(format!("{colour} has no search"), advice))?;
             let queries = Queries::prepare(colour, &*side.replica, &sample, batch, options.truth).await?;
             told(colour, Told::Truth(&queries.made));
-            loaded(colour, &side.store, queries, options, |now| told(colour, now)).await
+            loaded(colour, search, queries, options, |now| told(colour, now)).await
         };
         let green = load(Colour::Green).await?;
         let blue = if options.blue { Some(load(Colour::Blue).await?) } else { None };
@@ -189,7 +193,7 @@ impl Engine {
 /// Loads a store until it does not keep up.
 async fn loaded(
     colour: Colour,
-    store: &Arc<dyn MemoryStore>,
+    store: &Arc<dyn Search>,
     queries: Queries,
     options: &Options,
     mut told: impl FnMut(Told<'_>),
@@ -233,7 +237,7 @@ async fn loaded(
 }
 
 /// Every query after the other, twice, since the first time a store may have to read what it has not in memory yet.
-async fn alone(colour: Colour, store: &Arc<dyn MemoryStore>, queries: &Queries) -> Result<Step> {
+async fn alone(colour: Colour, store: &Arc<dyn Search>, queries: &Queries) -> Result<Step> {
     let (mut sent, mut began) = (Vec::new(), Instant::now());
     for number in 0..queries.all.len() * 2 {
         if number == queries.all.len() {
@@ -250,29 +254,10 @@ async fn alone(colour: Colour, store: &Arc<dyn MemoryStore>, queries: &Queries) 
 }
 
 /// Asks a store, and compares its answer with the exact one.
-async fn ask(store: &dyn MemoryStore, queries: &Queries, number: usize) -> memory_core::Result<Score> {
+async fn ask(store: &dyn Search, queries: &Queries, number: usize) -> memory_core::Result<Score> {
     let query = &queries.all[number % queries.all.len()];
-    let found = store.search(&request(query)).await?;
-    let hits = found.candidates.iter().map(|found| Hit {
-        id: found.memory.id,
-        scope: found.memory.scope.clone(),
-        similarity: found.similarity,
-    });
-    let hits: Vec<Hit> = hits.collect();
+    let found = store.search(&query.scope, Some(&query.vector), &query.text).await?;
+    let hit = |hit: probe::Hit| Hit { id: hit.id, scope: hit.scope, similarity: hit.similarity };
+    let hits: Vec<Hit> = found.hits.into_iter().map(hit).collect();
     Ok(queries.score(query, &hits))
-}
-
-fn request(query: &Query) -> SearchRequest {
-    SearchRequest {
-        scope: query.scope.clone(),
-        also: Vec::new(),
-        embedding: Some(query.vector.clone()),
-        text: Some(query.text.clone()),
-        filter: None,
-        candidates: FOUND,
-        neighbours: false,
-        at_least: None,
-        as_of: None,
-        best: None,
-    }
 }

@@ -1,39 +1,17 @@
 //! The command line.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use clap::{Args, Parser, Subcommand};
-use migrate::diff::DiffOptions;
-use migrate::engine::{Engine, Order, Parts, Side};
-use migrate::plan::{Gates, Plan};
-use migrate::record::file::FileRecords;
-use migrate::record::postgres::PostgresRecords;
-use migrate::record::{Colour, Phase, Records};
-use orchestra_api::config::Settings;
-use orchestra_api::side;
+use chrono::{DateTime, SubsecRound as _, Utc};
+use clap::{Parser, Subcommand};
+use migrate::engine::{Engine, Order, Parts};
 
+use crate::arguments::{Follow, Place, PlanArgs, percent};
+use crate::sides::Sides;
 use crate::window::Window;
-use crate::{report, run, show};
-
-/// What the caller has to mend.
-#[derive(Debug)]
-pub struct Mistake(pub String);
-
-impl std::fmt::Display for Mistake {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Mistake {}
-
-pub fn mistake(message: impl Into<String>) -> anyhow::Error {
-    Mistake(message.into()).into()
-}
+use crate::{report, run};
 
 /// Moves a whole Orchestra Memory from one store to another while it is in use
 ///
@@ -45,39 +23,19 @@ pub struct Cli {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    place: Place,
+    pub place: Place,
     /// Say what would be done, and do nothing
     #[arg(long, global = true)]
-    dry_run: bool,
+    pub dry_run: bool,
     /// Ask nothing
     #[arg(long, global = true)]
-    yes: bool,
+    pub yes: bool,
     /// Print JSON
     #[arg(long, global = true)]
-    json: bool,
+    pub json: bool,
     /// Levels and modules of the log, on standard error
     #[arg(long, env = "ORCHESTRA_MIGRATE_LOG", default_value = "warn", global = true)]
     pub log: String,
-}
-
-/// Which move.
-#[derive(Debug, Args)]
-struct Place {
-    /// The configuration of blue, as `orchestra serve --config` takes it; variables of the environment do not change it
-    #[arg(long, global = true, default_value = "blue.yaml", value_name = "FILE")]
-    blue: PathBuf,
-    /// The configuration of green
-    #[arg(long, global = true, default_value = "green.yaml", value_name = "FILE")]
-    green: PathBuf,
-    /// The file of the record
-    #[arg(long, global = true, default_value = "orchestra-migrate.json", value_name = "FILE")]
-    record: PathBuf,
-    /// The database of the record, in place of a file
-    #[arg(long, global = true, env = "ORCHESTRA_MIGRATE_RECORD_URL", hide_env_values = true, value_name = "URL")]
-    record_url: Option<String>,
-    /// The name of the move
-    #[arg(long, global = true, default_value = "move")]
-    name: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -156,52 +114,6 @@ enum Command {
     },
 }
 
-#[derive(Debug, Args)]
-struct Follow {
-    /// Go on following until it is interrupted
-    #[arg(long)]
-    follow: bool,
-}
-
-#[derive(Debug, Args)]
-struct PlanArgs {
-    /// How many items are read and written at once
-    #[arg(long, default_value_t = 500)]
-    batch: usize,
-    /// The most items that are copied in a second
-    #[arg(long, value_name = "N")]
-    items_per_second: Option<u32>,
-    /// The most changes that may be left when a switch begins
-    #[arg(long, default_value_t = 1000, value_name = "N")]
-    lag_gate: u64,
-    /// How long writes may wait for a switch before it is undone
-    #[arg(long, default_value_t = 5000, value_name = "MS")]
-    switch_deadline_ms: u64,
-    /// How many queries are sent to both stores
-    #[arg(long, default_value_t = 100, value_name = "N")]
-    queries: usize,
-    /// The least share of the exact answers that green's search has to find
-    #[arg(long, default_value_t = 0.95, value_name = "SHARE")]
-    recall: f64,
-    /// How much less time green has to take than blue at p95: 0.4 is 40 % less
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
-    improvement: Option<f64>,
-}
-
-impl PlanArgs {
-    fn plan(&self, name: &str) -> Plan {
-        Plan {
-            name: name.to_owned(),
-            batch: self.batch,
-            items_per_second: self.items_per_second,
-            lag_gate: self.lag_gate,
-            switch_deadline_ms: self.switch_deadline_ms,
-            gates: Gates { queries: self.queries, recall: Some(self.recall), improvement: self.improvement },
-            ..Plan::default()
-        }
-    }
-}
-
 impl Cli {
     pub async fn run(&self) -> Result<()> {
         if let Command::Status { watch } = &self.command {
@@ -210,16 +122,23 @@ impl Cli {
         if let Command::Report { folder } = &self.command {
             return report::write(&self.record().await?, folder);
         }
-        let sides = Sides::open(&self.place).await?;
+        let records = self.place.records().await?;
+        let recorded_at = records.load().await?.and_then(|record| record.plan.recorded_at);
+        // Stores keep microseconds.
+        let recorded_at = recorded_at.unwrap_or_else(|| chrono::Utc::now().trunc_subsecs(6));
+        let sides = Sides::open(&self.place, recorded_at).await?;
+        if self.copies() {
+            sides.tell_left_out();
+        }
         let parts = Parts {
-            blue: sides.blue.0.clone(),
-            green: sides.green.0.clone(),
-            records: self.place.records().await?,
+            blue: sides.blue.clone(),
+            green: sides.green.clone(),
+            records,
             clock: Arc::new(chrono::Utc::now),
             timer: Arc::new(tokio::time::sleep),
         };
         let done = tokio::select! {
-            done = self.act(parts) => done,
+            done = self.act(parts, recorded_at) => done,
             interrupted = tokio::signal::ctrl_c() => {
                 interrupted.context("no signals")?;
                 eprintln!("interrupted: run the command again to go on");
@@ -230,10 +149,21 @@ impl Cli {
         done
     }
 
-    async fn act(&self, parts: Parts) -> Result<()> {
+    /// Whether what of blue is left out is of interest.
+    fn copies(&self) -> bool {
+        matches!(&self.command, Command::Plan(_) | Command::Start(_) | Command::Run { rollback: false, .. })
+    }
+
+    async fn act(&self, parts: Parts, recorded_at: DateTime<Utc>) -> Result<()> {
         match &self.command {
-            Command::Plan(plan) => self.plan(parts, plan).await,
-            Command::Start(follow) => self.start(&mut Engine::open(parts).await?, follow.follow).await,
+            Command::Plan(plan) => self.plan(parts, plan.plan(&self.place.name, recorded_at)).await,
+            Command::Start(follow) => {
+                let mut engine = Engine::open(parts).await?;
+                if engine.record().may_copy_again() {
+                    self.order(&mut engine, Order::Start, "copy everything to green once more").await?;
+                }
+                self.start(&mut engine, follow.follow).await
+            }
             Command::Verify { repair } => self.verify(&mut Engine::open(parts).await?, *repair).await,
             Command::Switch { reads: Some(percent), .. } => {
                 let mut engine = Engine::open(parts).await?;
@@ -258,220 +188,11 @@ impl Cli {
                 if *rollback {
                     return self.switch(&mut Engine::open(parts).await?, Order::Rollback, false).await;
                 }
-                run::run(self, parts, plan.plan(&self.place.name), window, report).await
+                run::run(self, parts, plan.plan(&self.place.name, recorded_at), window, report).await
             }
             Command::Status { .. } | Command::Report { .. } => Ok(()),
         }
     }
-
-    async fn plan(&self, parts: Parts, plan: &PlanArgs) -> Result<()> {
-        let plan = plan.plan(&self.place.name);
-        if self.dry_run {
-            plan.check()?;
-            println!("{}", serde_json::to_string_pretty(&plan)?);
-            for (colour, side) in [(Colour::Blue, &parts.blue), (Colour::Green, &parts.green)] {
-                let (size, gate) = (side.replica.size().await?, side.replica.gate().await?);
-                println!("{colour}: {} memories, {} others, gate {gate:?}", size.memories, size.others);
-            }
-            return Ok(());
-        }
-        self.show(&Engine::plan(parts, plan).await?)
-    }
-
-    pub async fn start(&self, engine: &mut Engine, follow: bool) -> Result<()> {
-        if engine.record().phase == Phase::Planned {
-            self.order(engine, Order::Start, "copy everything to green").await?;
-        }
-        if self.dry_run {
-            return Ok(());
-        }
-        let progress = show::Progress::default();
-        let is_done = |record: &migrate::record::Record, lag: u64| {
-            progress.tell(record, lag);
-            record.phase == Phase::Following && record.releasing.is_none() && lag == 0 && !follow
-        };
-        engine.run_until(is_done).await?;
-        self.show(engine)
-    }
-
-    async fn verify(&self, engine: &mut Engine, repair: bool) -> Result<()> {
-        if self.dry_run {
-            let of = engine.record().copied.of;
-            println!(
-                "would compare about {of} items of both stores, and send {} queries",
-                engine.record().plan.gates.queries
-            );
-            return Ok(());
-        }
-        if repair {
-            let options = DiffOptions { repair, ..DiffOptions::default() };
-            let diff = engine.diff(options, |_| {}).await?;
-            eprintln!("{} items were made the same", diff.repaired);
-        }
-        self.check(engine).await
-    }
-
-    /// Asks the gates, and shows what they say.
-    pub async fn check(&self, engine: &mut Engine) -> Result<()> {
-        let checked =
-            engine.check(|diff| eprintln!("comparing with {}: {} items", diff.scanning.other(), diff.compared)).await?;
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(&(&checked, &engine.record().diff))?);
-        } else {
-            print!("{}", show::gates(&checked));
-            print!("{}", show::differences(engine.record()));
-        }
-        if checked.holds() { Ok(()) } else { Err(mistake("a gate does not hold: no traffic was moved")) }
-    }
-
-    pub async fn switch(&self, engine: &mut Engine, order: Order, follow: bool) -> Result<()> {
-        let to = if order == Order::Rollback { Colour::Blue } else { Colour::Green };
-        self.order(engine, order, &format!("let {to} be the store in use")).await?;
-        if self.dry_run {
-            return Ok(());
-        }
-        engine.run_until(|record, _| record.phase == Phase::Following && record.releasing.is_none()).await?;
-        if engine.record().active != to {
-            return Err(mistake(format!(
-                "the switch took longer than {} ms and was undone: nothing is lost; try again when less is written, or \
-                 plan with a longer switch_deadline_ms",
-                engine.record().plan.switch_deadline_ms
-            )));
-        }
-        if follow { self.start(engine, true).await } else { self.show(engine) }
-    }
-
-    async fn end(&self, parts: Parts, order: Order, what: &str) -> Result<()> {
-        let mut engine = Engine::open(parts).await?;
-        self.finish(&mut engine, order, what).await
-    }
-
-    pub async fn finish(&self, engine: &mut Engine, order: Order, what: &str) -> Result<()> {
-        self.order(engine, order, what).await?;
-        if !self.dry_run {
-            engine.run_until(|_, _| false).await?;
-        }
-        self.show(engine)
-    }
-
-    /// Gives an order, once the caller agrees; in a dry run says what it would do.
-    async fn order(&self, engine: &mut Engine, order: Order, what: &str) -> Result<()> {
-        let next = engine.answer(order).await?;
-        if self.dry_run {
-            println!("would {what}: {} -> {}", engine.record().phase, next.phase);
-            return Ok(());
-        }
-        if !self.yes && order != Order::Start {
-            confirm(what)?;
-        }
-        Ok(engine.order(order).await?)
-    }
-
-    pub fn show(&self, engine: &Engine) -> Result<()> {
-        self.show_record(engine.record(), None)
-    }
-
-    fn show_record(&self, record: &migrate::record::Record, lag: Option<u64>) -> Result<()> {
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(record)?);
-        } else {
-            print!("{}", show::status(record, lag, chrono::Utc::now()));
-        }
-        Ok(())
-    }
-
-    async fn record(&self) -> Result<migrate::record::Record> {
-        let record = self.place.records().await?.load().await?;
-        record.ok_or_else(|| mistake("no move is planned there; `plan` one first"))
-    }
-
-    /// The record tells it; the stores are not opened, since a file is one process's.
-    async fn status(&self, watch: Option<u64>) -> Result<()> {
-        loop {
-            let record = self.record().await?;
-            let lag = record.samples.last().filter(|_| record.phase == Phase::Copying).map(|sample| sample.lag);
-            self.show_record(&record, lag)?;
-            let Some(seconds) = watch.filter(|_| !record.is_over()) else { return Ok(()) };
-            tokio::time::sleep(Duration::from_secs(seconds.max(1))).await;
-        }
-    }
-
-    pub fn is_dry(&self) -> bool {
-        self.dry_run
-    }
-
-    pub fn agrees(&self, what: &str) -> Result<()> {
-        if self.yes { Ok(()) } else { confirm(what) }
-    }
-}
-
-impl Place {
-    async fn records(&self) -> Result<Arc<dyn Records>> {
-        Ok(match &self.record_url {
-            None => Arc::new(FileRecords::new(&self.record)),
-            Some(url) => {
-                // What it cannot parse it would show, with the password.
-                let options = url.parse().map_err(|_| mistake("--record-url is not a URL of a Postgres"))?;
-                Arc::new(PostgresRecords::connect(options, &self.name).await?)
-            }
-        })
-    }
-}
-
-/// Both stores, open.
-struct Sides {
-    blue: (Side, side::Opened),
-    green: (Side, side::Opened),
-}
-
-impl Sides {
-    async fn open(place: &Place) -> Result<Self> {
-        let [blue, green] = [&place.blue, &place.green].map(|file| {
-            let settings = Settings::of_file(file).map_err(|error| mistake(format!("{}: {error}", file.display())));
-            settings.map(|settings| (file, settings))
-        });
-        let (blue, green) = (blue?, green?);
-        if side::place(&blue.1).await? == side::place(&green.1).await? {
-            return Err(mistake("blue and green are the same store"));
-        }
-        let open = async |(file, settings): (&PathBuf, Settings)| {
-            let opened = side::open(&settings).await.with_context(|| format!("{} cannot be opened", file.display()))?;
-            let side = Side {
-                replica: opened.replica.clone(),
-                store: opened.store.clone(),
-                embedder: Some(opened.embedder.clone()),
-            };
-            anyhow::Ok((side, opened))
-        };
-        Ok(Self { blue: open(blue).await?, green: open(green).await? })
-    }
-
-    async fn close(self) {
-        for opened in [self.blue.1, self.green.1] {
-            if let Err(error) = opened.close().await {
-                eprintln!("orchestra-migrate: a store was not closed: {error:#}");
-            }
-        }
-    }
-}
-
-fn confirm(what: &str) -> Result<()> {
-    if !std::io::stdin().is_terminal() {
-        return Err(mistake(format!("this would {what}; say --yes")));
-    }
-    eprint!("This will {what}. Go on? [y/N] ");
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err(mistake("nothing was done")),
-    }
-}
-
-fn percent(text: &str) -> Result<u8, String> {
-    let number = text.trim_end_matches('%').trim();
-    number.parse().ok().filter(|percent| *percent <= 100).ok_or_else(|| "0% to 100%".to_owned())
 }
 
 #[cfg(test)]
@@ -483,8 +204,5 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
-        assert_eq!(percent("10%"), Ok(10));
-        assert_eq!(percent("100"), Ok(100));
-        assert!(percent("101%").is_err() && percent("-1").is_err() && percent("").is_err());
     }
 }

@@ -1,9 +1,13 @@
 //! `orchestra-migrate`: moves a whole Orchestra Memory from one store to another while it is in use.
 
+mod arguments;
 mod cli;
+mod mistake;
+mod orders;
 mod report;
 mod run;
 mod show;
+mod sides;
 mod window;
 
 use std::process::ExitCode;
@@ -21,7 +25,7 @@ async fn main() -> ExitCode {
             eprintln!("orchestra-migrate: {error:#}");
             // One is for the caller to mend, two is ours or the machine's.
             let refused = error.downcast_ref::<migrate::Error>().is_some_and(|error| !error.is_retryable());
-            ExitCode::from(if refused || error.is::<cli::Mistake>() { 1 } else { 2 })
+            ExitCode::from(if refused || error.is::<mistake::Mistake>() { 1 } else { 2 })
         }
     }
 }

@@ -32,10 +32,14 @@ fn html(record: &Record) -> String {
     if let Some(checked) = &record.checked {
         page += "<h2>Gates</h2>\n<table><tr><th>Gate<th><th>Measured<th>Wanted</tr>\n";
         for gate in &checked.gates {
-            let (class, word) = if gate.holds { ("ok", "holds") } else { ("no", "failed") };
+            let (class, word) = match (gate.holds, gate.asked) {
+                (false, _) => ("no", "failed"),
+                (true, false) => ("", "not asked"),
+                (true, true) => ("ok", "holds"),
+            };
             let cells = [&gate.name, &gate.measured, &gate.wanted].map(|text| escape(text));
             let [name, measured, wanted] = cells;
-            let _ = writeln!(page, "<tr><td>{name}<td class={class}>{word}<td>{measured}<td>{wanted}</tr>");
+            let _ = writeln!(page, "<tr><td>{name}<td class=\"{class}\">{word}<td>{measured}<td>{wanted}</tr>");
         }
         page += "</table>\n<h2>Searches</h2>\n<table><tr><th><th>p50<th>p95<th>p99<th>Recall</tr>\n";
         let probes = &checked.probes;
@@ -99,7 +103,7 @@ mod tests {
     fn a_page_loads_nothing_and_no_name_becomes_markup() {
         let began = Utc::now();
         let plan = Plan { name: "<script>\"'&".into(), ..Plan::default() };
-        let mut record = Record::planned(plan, 0, began);
+        let mut record = Record::planned(plan, false, 0, began);
         for at in 0..3_u32 {
             let at_time = began + TimeDelta::seconds(i64::from(at));
             record.samples.push(Sample { at: at_time, items: u64::from(at) * 100, lag: 3 });

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use migrate::gates::Checked;
-use migrate::record::{Phase, Record};
+use migrate::gates::{Checked, Gate};
+use migrate::probe::Latency;
+use migrate::record::{Colour, Phase, Record};
 
 /// How often progress is told.
 const EVERY: Duration = Duration::from_secs(1);
@@ -60,23 +61,27 @@ pub fn status(record: &Record, lag: Option<u64>, now: DateTime<Utc>) -> String {
 pub fn gates(checked: &Checked) -> String {
     let mut text = String::new();
     for gate in &checked.gates {
-        let mark = if gate.holds { "ok    " } else { "FAILED" };
+        let mark = match gate {
+            Gate { holds: false, .. } => "FAILED",
+            Gate { asked: false, .. } => "------",
+            _ => "ok    ",
+        };
         let _ = writeln!(text, "{mark}  {:<12} {} (wanted: {})", gate.name, gate.measured, gate.wanted);
         if !gate.holds {
             let _ = writeln!(text, "        {}", gate.advice);
         }
     }
     let probes = &checked.probes;
-    let _ = writeln!(
-        text,
-        "search p50/p95/p99: blue {}/{}/{} us, green {}/{}/{} us",
-        probes.blue.p50_us,
-        probes.blue.p95_us,
-        probes.blue.p99_us,
-        probes.green.p50_us,
-        probes.green.p95_us,
-        probes.green.p99_us
-    );
+    let latency = |colour: Colour, latency: Latency| {
+        let Latency { p50_us, p95_us, p99_us } = latency;
+        if probes.asked(colour) {
+            format!("{colour} {p50_us}/{p95_us}/{p99_us} us")
+        } else {
+            format!("{colour} not asked")
+        }
+    };
+    let (blue, green) = (latency(Colour::Blue, probes.blue), latency(Colour::Green, probes.green));
+    let _ = writeln!(text, "search p50/p95/p99: {blue}, {green}");
     text
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
-use crate::cli::mistake;
+use crate::mistake::mistake;
 
 /// From when to when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

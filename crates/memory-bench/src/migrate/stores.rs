@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use embedders::StaticEmbedder;
 use futures_util::StreamExt as _;
-use memory_core::{Embedder as _, EmbeddingSpace};
+use memory_core::{Embedder as _, EmbeddingSpace, MemoryStore};
 use memory_testkit::services::{self, Server, Service};
 use migrate::engine::Side;
+use migrate::probe::Direct;
 use provider_alloydb::{AlloyDbConfig, AlloyDbMemoryProvider, AlloyDbReplica, MIGRATOR};
 use provider_embedded::{EmbeddedConfig, EmbeddedProvider};
 use sqlx::postgres::{PgConnectOptions, PgPoolCopyExt as _};
@@ -56,7 +57,12 @@ impl Postgres {
     }
 
     pub fn side(&self) -> Side {
-        Side { replica: Arc::new(self.replica.clone()), store: Arc::new(self.store.clone()), embedder: None }
+        let (replica, search) = (Arc::new(self.replica.clone()), Arc::new(Direct(self.store())));
+        Side { replica, search: Some(search), embedder: None, is_read_only: false }
+    }
+
+    pub fn store(&self) -> Arc<dyn MemoryStore> {
+        Arc::new(self.store.clone())
     }
 
     /// Seconds of processor time that it has used.
@@ -119,6 +125,13 @@ impl Blue {
         match self {
             Self::Postgres(postgres) => postgres.side(),
             Self::Embedded(file) => Side::of(file.clone()),
+        }
+    }
+
+    pub fn store(&self) -> Arc<dyn MemoryStore> {
+        match self {
+            Self::Postgres(postgres) => postgres.store(),
+            Self::Embedded(file) => Arc::new(file.clone()),
         }
     }
 

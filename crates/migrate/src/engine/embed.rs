@@ -57,13 +57,11 @@ async fn held(
     Ok(held)
 }
 
-/// As the text was embedded when it was written. Of a turn before, what it says now.
+/// As the text was embedded when it was written. Of a turn before, what it says now; a side without a search does not tell turns.
 async fn text_of(from: &Side, memory: &Memory) -> Result<String> {
-    if memory.scope.session().is_none() {
-        return Ok(memory.text.clone());
-    }
-    let before = from.store.turn_before(&memory.scope.whole_tenant(), memory.id).await?;
-    Ok(in_context(before.as_ref().map(|before| before.text.as_str()), &memory.text))
+    let (Some(search), Some(_)) = (&from.search, memory.scope.session()) else { return Ok(memory.text.clone()) };
+    let before = search.turn_before(&memory.scope.whole_tenant(), memory.id).await?;
+    Ok(in_context(before.as_deref(), &memory.text))
 }
 
 async fn embed(embedder: &dyn Embedder, texts: &[String]) -> Result<Vec<Embedding>> {

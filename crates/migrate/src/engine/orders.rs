@@ -73,8 +73,10 @@ impl Engine {
             let reason = format!("blue is closed to clients since epoch {epoch}: it is not the store in use");
             return Err(Error::refused(reason, "name the store that is in use as blue"));
         }
+        // What was copied before is there, and is made what it is by now.
+        let is_first = !self.record().may_copy_again();
         let there = green.1.size().await.map_err(of(green.0, "read the size"))?;
-        if there.memories + there.others > 0 {
+        if is_first && there.memories + there.others > 0 {
             let reason = format!("green is not empty: it has {} memories and {} others", there.memories, there.others);
             return Err(Error::refused(reason, "name an empty store as green"));
         }

@@ -5,7 +5,7 @@ use super::*;
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
 fn planned() -> Record {
-    Record::planned(Plan { lag_gate: 10, switch_deadline_ms: 1000, ..Plan::default() }, 7, NOW)
+    Record::planned(Plan { lag_gate: 10, switch_deadline_ms: 1000, ..Plan::default() }, false, 7, NOW)
 }
 
 fn following() -> Record {
@@ -63,7 +63,7 @@ fn every_gate_has_an_epoch_of_its_own_and_every_stream_a_name() {
     assert_eq!(opened.releasing, before.stream.clone().map(|stream| (Colour::Blue, stream)));
     let back = opened.released().switched(0, NOW).unwrap().drained(NOW).unwrap().opened(NOW).unwrap();
     assert_eq!((back.active, back.reads_on_green), (Colour::Blue, 0));
-    assert!(back.stream != before.stream && back.stream != Some(stream), "{:?}", back.stream);
+    assert!(back.stream != before.stream && back.stream != stream, "{:?}", back.stream);
 }
 
 #[test]
@@ -75,4 +75,24 @@ fn the_samples_stay_few() {
     assert!(record.samples.len() <= SAMPLES && record.samples.len() > SAMPLES / 3, "{}", record.samples.len());
     assert_eq!((record.copied.items, record.samples[0].items), (5000, 1));
     assert_eq!(record.samples.last().map(|sample| sample.items > 4900), Some(true));
+}
+
+#[test]
+fn what_can_only_be_read_is_copied_as_often_as_wanted_and_left() {
+    let planned = Record::planned(Plan { lag_gate: 10, ..Plan::default() }, true, 7, NOW);
+    let copying = planned.started(5, NOW).unwrap().taken_over().prepared(NOW);
+    assert_eq!((copying.next(NOW), &copying.stream), (Step::Copy, &None));
+    let copied = copying.copied(5, None, 0, NOW);
+    assert_eq!(copied.next(NOW), Step::Rest, "there is nothing to follow");
+    let again = copied.started(6, NOW).unwrap();
+    assert_eq!((again.next(NOW), again.copied.of, again.copied.items), (Step::Prepare, 6, 0));
+    assert!(again.started(6, NOW).is_err(), "it is being copied");
+    let opening = copied.switched(0, NOW).unwrap();
+    assert_eq!((opening.next(NOW), opening.given_up(NOW)), (Step::Open, None));
+    let opened = opening.opened(NOW).unwrap();
+    assert_eq!((opened.active, opened.next(NOW), &opened.releasing), (Colour::Green, Step::Rest, &None));
+    assert!(opened.switched(0, NOW).unwrap_err().to_string().contains("can only be read"));
+    assert!(opened.started(5, NOW).is_err(), "green is in use");
+    assert!(copied.cancelled(NOW).unwrap().ended(NOW).streams.is_empty());
+    assert_eq!(opened.finalized(NOW).unwrap().ended(NOW).phase, Phase::Finalized);
 }

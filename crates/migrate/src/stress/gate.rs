@@ -31,6 +31,7 @@ impl Stress {
         Gate {
             name: "stress".to_owned(),
             holds: holds_rate && finds && leaks == 0,
+            asked: true,
             measured,
             wanted,
             advice:

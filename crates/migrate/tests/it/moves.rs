@@ -5,10 +5,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
-use memory_core::{Item, Replica as _, WholeMemory};
+use memory_core::{Gate, Item, Replica as _, WholeMemory, Writers};
 use migrate::Error;
 use migrate::engine::{Engine, Order, Parts, Side};
 use migrate::plan::Plan;
+use migrate::probe::Direct;
 use migrate::record::{Colour, Phase, Record};
 
 use crate::watched::{Watched, WatchedRecords};
@@ -44,7 +45,9 @@ impl Move {
             let (model, space) = (world.model(colour), world.space(colour).clone());
             let watched = Watched { world: self.world.clone(), colour, model: model.clone(), space: space.clone() };
             let embedder = Hashing(space);
-            let side = Side { replica: Arc::new(watched), store: Arc::new(model), embedder: None };
+            let search = Arc::new(Direct(Arc::new(model)));
+            let is_read_only = world.one_way && colour == Colour::Blue;
+            let side = Side { replica: Arc::new(watched), search: Some(search), embedder: None, is_read_only };
             if self.changes_space { side.embedding_with(Arc::new(embedder)) } else { side }
         };
         let clock = world.clock.clone();
@@ -62,6 +65,13 @@ impl Move {
             clock: Arc::new(clock),
             timer: Arc::new(timer),
         }
+    }
+
+    /// The parts, with nothing that befalls a call any more.
+    fn parts_at_rest(&self) -> Parts {
+        self.world().trouble = 0;
+        self.world().settle();
+        self.parts()
     }
 
     pub fn plan(&mut self) {
@@ -359,4 +369,48 @@ fn a_rollback_at_any_time_loses_and_resurrects_nothing() {
 #[test]
 fn a_switch_that_takes_too_long_is_undone() {
     runs(Course::TimesOut, 20_001, 100);
+}
+
+/// A move from what can only be read, killed anywhere: green has all of it and is in use, and blue was not touched.
+#[test]
+fn what_can_only_be_read_is_copied_whole_and_left_as_it_is() {
+    let mut kills = 0;
+    for seed in 30_001..30_081 {
+        let mut moving = Move::new(seed, seed % 2 == 1);
+        moving.world().one_way = true;
+        for _ in 0..10 + seed % 60 {
+            moving.world().client();
+        }
+        moving.world().clock.advance(std::time::Duration::from_secs(1));
+        moving.world().trouble = 60;
+        moving.plan();
+        moving.start();
+        if seed % 3 == 0 {
+            // More was written meanwhile: it is copied again.
+            for _ in 0..20 {
+                moving.world().client();
+            }
+            let revision = moving.record().revision;
+            let again = |record: &Record| record.phase == Phase::Following && record.revision > revision;
+            moving.go(Order::Start, Record::may_copy_again, again);
+        }
+        moving.switch(Order::SwitchWrites);
+        let refused = now(Engine::open(moving.parts_at_rest())).expect("open").answer(Order::Rollback).now_or_never();
+        let refused = refused.expect("at once").expect_err("nothing could go back");
+        assert!(refused.to_string().contains("can only be read"), "{refused}");
+        moving.go(Order::Finalize, |record| record.phase == Phase::Following, Record::is_over);
+        let world = moving.world();
+        kills += world.kills;
+        let gates = [&world.blue, &world.green].map(|model| now(model.gate()).expect("a gate"));
+        assert_eq!(gates[0], Gate { epoch: 0, writers: Writers::Clients }, "seed {seed}: blue was not closed");
+        assert_eq!(gates[1].writers, Writers::Clients, "seed {seed}: green is open");
+        let [there, copy] = [Colour::Blue, Colour::Green].map(|colour| {
+            let items = world.items(colour);
+            let mut items: Vec<Item> = items.iter().map(|item| without_vectors(item, moving.changes_space)).collect();
+            items.sort_by_key(Item::key);
+            items
+        });
+        assert_eq!(there, copy, "seed {seed}");
+    }
+    assert!(kills > 80, "the mover is killed: {kills}");
 }

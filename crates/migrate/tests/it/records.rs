@@ -9,7 +9,7 @@ use migrate::record::{Record, Records};
 
 async fn keeps_one_of_two(records: &dyn Records, others: &dyn Records) {
     assert_eq!(records.load().await.expect("load"), None);
-    let first = Record::planned(Plan::default(), 7, memory_core::Timestamp::UNIX_EPOCH);
+    let first = Record::planned(Plan::default(), false, 7, memory_core::Timestamp::UNIX_EPOCH);
     records.store(&first).await.expect("store");
     assert_eq!(others.load().await.expect("load"), Some(first.clone()));
     let again = others.store(&first).await;

@@ -60,6 +60,8 @@ pub struct World {
     pub trouble: usize,
     /// Whether the store that follows takes nothing while a switch is under way.
     pub is_slow: bool,
+    /// Whether blue can only be read, so that nothing closes it.
+    pub one_way: bool,
     pub calls: usize,
     pub kills: usize,
     late: VecDeque<(usize, Late)>,
@@ -85,6 +87,7 @@ impl World {
             left: 0,
             trouble: 0,
             is_slow: false,
+            one_way: false,
             calls: 0,
             kills: 0,
             late: VecDeque::new(),
@@ -167,7 +170,9 @@ impl World {
     /// Never are both stores open to clients once a move has begun.
     fn check_gates(&self) {
         let Some(record) = self.record() else { return };
-        if matches!(record.phase, Phase::Planned | Phase::Preparing | Phase::Cancelling | Phase::Cancelled) {
+        if self.one_way
+            || matches!(record.phase, Phase::Planned | Phase::Preparing | Phase::Cancelling | Phase::Cancelled)
+        {
             return;
         }
         let [blue, green] = [&self.blue, &self.green].map(|model| now(model.gate()).expect("a gate").writers);

@@ -7,6 +7,7 @@
 //! one tenant has no business in another's.
 
 pub mod openapi;
+pub mod search;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;

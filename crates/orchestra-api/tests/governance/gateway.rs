@@ -17,7 +17,7 @@ const OTHER: &str = "I am allergic to lilies";
 
 /// Every route that may write, and whether a text of its body becomes a memory. One that is new fails the test until it is
 /// named here.
-const ROUTES: [(&str, &str, bool); 22] = [
+const ROUTES: [(&str, &str, bool); 25] = [
     ("POST", "/v1/memories", true),
     ("PATCH", "/v1/memories/{id}", true),
     ("POST", "/v1/sessions/{id}/messages", true),
@@ -39,6 +39,9 @@ const ROUTES: [(&str, &str, bool); 22] = [
     ("POST", "/v1/replica/gate", false),
     ("POST", "/v1/replica/items", false),
     ("POST", "/v1/replica/items/read", false),
+    ("POST", "/v1/replica/search", false),
+    ("POST", "/v1/replica/look", false),
+    ("POST", "/v1/replica/embed", false),
     ("POST", "/v1/replica/streams", false),
     ("DELETE", "/v1/replica/streams/{id}", false),
     ("POST", "/v1/replica/streams/{id}/acknowledge", false),

@@ -368,6 +368,9 @@ async fn no_route_with_a_body_passes_over_a_parameter() {
         ("/v1/replica/gate", json!({"epoch": 1, "writers": "mover"})),
         ("/v1/replica/items", json!({"epoch": 0, "items": []})),
         ("/v1/replica/items/read", json!({"keys": []})),
+        ("/v1/replica/search", json!({"scope": {"tenant": "a"}, "text": "t"})),
+        ("/v1/replica/look", json!({"scope": {"tenant": "a"}, "id": "00000000-0000-0000-0000-000000000001"})),
+        ("/v1/replica/embed", json!({"texts": []})),
         ("/v1/replica/streams", json!({"stream": "s"})),
         ("/v1/replica/streams/s/acknowledge", json!({"position": "1"})),
     ];

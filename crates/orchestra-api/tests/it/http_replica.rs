@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use embedders::StaticEmbedder;
-use memory_core::{Error, Item, MemoryId, Replica, TieredMemoryManager};
+use memory_core::{Embedder as _, Error, Item, MemoryId, Purpose, Replica, TieredMemoryManager};
 use memory_testkit::replica::Home;
 use memory_testkit::{ReplicaFixture, TestClock, make};
 use migrate::http::HttpReplica;
+use migrate::probe::{Direct, Search};
 use orchestra_api::config::Settings;
 use orchestra_api::http::router;
 use orchestra_api::state::AppState;
@@ -172,4 +173,46 @@ async fn a_server_that_goes_away_is_an_error_that_may_pass() {
     let error = HttpReplica::new(&url, None).unwrap().gate().await.unwrap_err();
     assert!(matches!(error, Error::Backend { retryable: true, .. }), "{error:?}");
     gone.abort();
+}
+
+/// What a mover measures both sides by is the same over a socket as in the process.
+#[tokio::test]
+async fn a_server_answers_the_probes_of_a_mover() {
+    let fixture = Fixture::new();
+    let home = fixture.open().await;
+    let address = {
+        let manager = TieredMemoryManager::builder(chrono::Utc::now, || MemoryId::from(uuid()))
+            .medium_term_provider(home.store.clone())
+            .embedder(Arc::new(StaticEmbedder::built_in()))
+            .build()
+            .unwrap();
+        serve(AppState::new(manager, Settings::for_data(fixture.folder.path())).unwrap()).await.0
+    };
+    let server = HttpReplica::new(&format!("http://{address}"), None).unwrap();
+    let embedder = server.embedder().await.unwrap();
+    assert_eq!(embedder.space(), StaticEmbedder::built_in().space());
+    let monday = make::user("acme", "ann").with_session("monday").unwrap();
+    let texts = ["Ann sits by the window", "Bob drinks tea", "Ann flies to Porto"];
+    let vectors = embedder.embed(&texts, Purpose::Document).await.unwrap();
+    let mut ids = Vec::new();
+    for (text, vector) in texts.iter().zip(&vectors) {
+        let memory = make::memory(&monday, text, memory_core::Clock::now(&fixture.clock));
+        ids.push(memory.id);
+        home.store.insert(make::embedded(memory, vector.clone())).await.unwrap();
+    }
+    let direct = Direct(home.store.clone());
+    let (ann, stranger) = (make::user("acme", "ann"), make::user("globex", "ann"));
+    for scope in [&ann, &stranger] {
+        let [there, here] =
+            [&server as &dyn Search, &direct].map(|store| store.search(scope, Some(&vectors[0]), texts[0]));
+        let (there, here) = (there.await.unwrap(), here.await.unwrap());
+        assert_eq!((there.hits, there.took.is_some()), (here.hits, true));
+        for id in &ids {
+            assert_eq!(server.shows(scope, *id).await.unwrap(), direct.shows(scope, *id).await.unwrap());
+        }
+    }
+    let nearest = server.nearest(&ann, &vectors[2]).await.unwrap().unwrap();
+    assert_eq!((nearest.len(), nearest[0]), (3, ids[2]));
+    assert_eq!(server.turn_before(&monday, ids[1]).await.unwrap().as_deref(), Some(texts[0]));
+    assert!(server.shows(&ann, ids[0]).await.unwrap() && !server.shows(&stranger, ids[0]).await.unwrap());
 }

@@ -69,7 +69,12 @@ impl Server {
     fn side(&self, colour: Colour) -> Side {
         let replica = HttpReplica::new(&self.url, None).unwrap().of_side(colour);
         let store = Arc::new(Model::new(Arc::new(TestClock::new())));
-        Side { replica: Arc::new(replica), store, embedder: None }
+        Side {
+            replica: Arc::new(replica),
+            search: Some(Arc::new(migrate::probe::Direct(store))),
+            embedder: None,
+            is_read_only: false,
+        }
     }
 
     fn parts(&self, folder: &Path) -> Parts {

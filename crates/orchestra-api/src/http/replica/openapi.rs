@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
+use super::search::{HitsView, LookBody, SearchBody, SightView, TextsBody, VectorsView};
 use super::{
     AcknowledgeBody, ChangesView, GateBody, ItemsView, KeysBody, LagView, SizeView, StreamBody, WriteBody, WrittenView,
 };
@@ -15,6 +16,7 @@ const ABOUT: &str = "For whoever moves the store: it is of every tenant, and nee
 pub fn operations() -> Vec<Operation> {
     let mut operations = gate();
     operations.extend(items());
+    operations.extend(searches());
     operations.extend(streams());
     let side = || {
         Parameter::query::<Option<String>>(
@@ -130,6 +132,26 @@ fn memory() -> Value {
             },
         },
     })
+}
+
+fn searches() -> Vec<Operation> {
+    let (scope, space) = (json!({"tenant": "default", "user": "ann"}), json!({"model": "static-256", "revision": "1"}));
+    let hit = json!({"id": EXAMPLE_ID, "scope": scope, "similarity": null});
+    vec![
+        Operation::new("replica.search", "Search within any scope", "To compare what two stores find, and how fast.")
+            .reads::<SearchBody>([("by words", json!({"scope": scope, "text": "Where does Ann sit?"}))])
+            .answers::<HitsView>(StatusCode::OK, "What it found.", [("one", json!({"hits": [hit], "took_us": 840}))]),
+        Operation::new("replica.look", "Say what is shown of a memory", "To whoever asks within a scope.")
+            .reads::<LookBody>([("a memory", json!({"scope": scope, "id": EXAMPLE_ID}))])
+            .answers::<SightView>(
+                StatusCode::OK,
+                "Whether it is shown.",
+                [("it is not", json!({"is_shown": false, "turn_before": null}))],
+            ),
+        Operation::new("replica.embed", "Make vectors of texts", "As the server makes those of memories.")
+            .reads::<TextsBody>([("the space alone", json!({"texts": []}))])
+            .answers::<VectorsView>(StatusCode::OK, "The vectors.", [("none", json!({"space": space, "vectors": []}))]),
+    ]
 }
 
 fn streams() -> Vec<Operation> {

@@ -1,0 +1,5 @@
+//! The program itself.
+
+mod commands;
+mod home;
+mod sides;

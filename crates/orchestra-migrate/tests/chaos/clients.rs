@@ -61,8 +61,9 @@ struct Client {
 }
 
 impl Clients {
-    /// Starts clients; each first writes so many memories to blue, and this waits until they have.
-    pub async fn start(seed: u64, urls: &Arc<[Mutex<String>; 2]>, memories: usize) -> Self {
+    /// Starts clients; each first writes so many memories, and this waits until they have: to the first server, or any where both answer
+    /// from what is in use.
+    pub async fn start(seed: u64, urls: &Arc<[Mutex<String>; 2]>, any_server: bool, memories: usize) -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
         let mut beginning = JoinSet::new();
         for number in 0..CLIENTS {
@@ -71,7 +72,7 @@ impl Clients {
                 urls: urls.clone(),
                 random: Random::new(seed, 100 + number),
                 user: format!("client-{number}"),
-                server: 0,
+                server: if any_server { number as usize % 2 } else { 0 },
                 written: 0,
                 there: Vec::new(),
                 done: Done::default(),

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 
 use crate::random::Random;
+use crate::world::RECORD;
 
 /// How long one command may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -197,7 +198,7 @@ impl Mover {
 
     /// The record as it is; nothing before the move was planned.
     pub fn record(&self) -> Value {
-        let text = std::fs::read(self.folder.join("orchestra-migrate.json")).unwrap_or_default();
+        let text = std::fs::read(self.folder.join(RECORD)).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
 }

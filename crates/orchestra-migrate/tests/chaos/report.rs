@@ -10,6 +10,8 @@ use serde::Serialize;
 pub struct Run {
     pub seed: u64,
     pub seconds: f64,
+    /// Whether the servers followed the move; else clients went from the server of one side to that of the other.
+    pub followed: bool,
     /// Whether it was rolled back and switched again.
     pub rolled_back: bool,
     /// What the move was at when the program was killed, and how often.
@@ -65,6 +67,7 @@ impl fmt::Display for Run {
             self.forgotten,
             self.longest_ms
         )?;
+        f.write_str(if self.followed { "; servers followed" } else { "; a server on each side" })?;
         if self.rolled_back {
             f.write_str("; rolled back")?;
         }
@@ -88,6 +91,7 @@ impl fmt::Display for Report {
         let converged = self.runs.iter().filter(|run| run.violations.is_empty()).count();
         let mut row = |name: &str, value: String| writeln!(f, "{name:<44} {value:>8}");
         row("moves that converged", format!("{converged} of {}", self.runs.len()))?;
+        row("with servers that followed the move", sum(|run| run.followed.into()).to_string())?;
         row("rolled back and switched again", sum(|run| run.rolled_back.into()).to_string())?;
         row("switches undone for their deadline", sum(|run| run.undone).to_string())?;
         for (phase, times) in kills {

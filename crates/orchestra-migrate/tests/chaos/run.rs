@@ -21,9 +21,11 @@ const QUIET: Duration = Duration::from_secs(4);
 /// Moves a memory, with the choices of a seed.
 pub async fn run(server: &str, seed: u64) -> Run {
     let began = Instant::now();
-    let mut world = World::start(server, seed).await;
+    // Two of every four, one of which is rolled back.
+    let follows = seed % 4 < 2;
+    let mut world = World::start(server, seed, follows).await;
     let mut mover = Mover::new(world.folder(), seed);
-    let clients = Clients::start(seed, &world.urls, MEMORIES).await;
+    let clients = Clients::start(seed, &world.urls, follows, MEMORIES).await;
     let is_over = AtomicBool::new(false);
     let server_kills = AtomicUsize::new(0);
     // Every other one, so that half of any campaign is.
@@ -37,13 +39,13 @@ pub async fn run(server: &str, seed: u64) -> Run {
         kill_servers(&world, seed, &is_over, &server_kills)
     );
     let done = clients.end().await;
-    let mut violations: Vec<String> = moved.0.err().into_iter().collect();
+    let ended = match moved.0 {
+        // So that what blue lacks is no news from a client's failure.
+        Ok(()) => end(&mut mover).await,
+        failed => failed,
+    };
+    let mut violations: Vec<String> = ended.err().into_iter().collect();
     violations.extend(done.violations.iter().cloned());
-    if violations.is_empty()
-        && let Err(why) = end(&mut mover).await
-    {
-        violations.push(why);
-    }
     violations.extend(check(&world, &done).await);
     let kept = (!violations.is_empty()).then(|| {
         let folder = world.keep();
@@ -56,6 +58,7 @@ pub async fn run(server: &str, seed: u64) -> Run {
     Run {
         seed,
         seconds: began.elapsed().as_secs_f64(),
+        followed: follows,
         rolled_back: rolls_back,
         mover_kills: mover.kills,
         server_kills: server_kills.into_inner(),

@@ -1,5 +1,6 @@
 //! What a run needs: two databases of its own, two servers, and a folder with the configurations and the record.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -12,6 +13,8 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use crate::process::ServerProcess;
 
+/// The record of the move, as the program names it.
+pub const RECORD: &str = "orchestra-migrate.json";
 /// The sides, by their place in every array here.
 pub const SIDES: [&str; 2] = ["blue", "green"];
 
@@ -20,14 +23,15 @@ pub struct World {
     folder: TempDir,
     server: String,
     databases: [String; 2],
-    /// A server on blue and one on green.
+    /// One on blue and one on green; or both on what is in use.
     pub servers: [AsyncMutex<ServerProcess>; 2],
     /// Where they answer.
     pub urls: Arc<[Mutex<String>; 2]>,
 }
 
 impl World {
-    pub async fn start(server: &str, seed: u64) -> Self {
+    /// A server on each side, or with `follows` two that follow the move: each answers from the side that is in use.
+    pub async fn start(server: &str, seed: u64, follows: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let name = |side| format!("chaos_{seed}_{side}");
         let databases = SIDES.map(name);
@@ -41,11 +45,20 @@ impl World {
             fs::create_dir(folder.path().join(side)).unwrap();
             fs::write(folder.path().join(format!("{side}.yaml")), config).unwrap();
         }
-        let process = |side: &str| {
-            let path = |name: String| folder.path().join(name);
-            ServerProcess::new(path(format!("{side}.yaml")), path(side.to_owned()), path(format!("{side}.log")))
+        let path = |name: String| folder.path().join(name);
+        let process = |at: usize, side: &str| {
+            let (config, data) = (path(format!("server-{at}.yaml")), path(format!("server-{at}")));
+            let mut settings =
+                fs::read_to_string(path(format!("{}.yaml", if follows { "blue" } else { side }))).unwrap();
+            if follows {
+                let (record, green) = (path(RECORD.into()), path("green.yaml".into()));
+                let _ = write!(settings, "move:\n  record: {}\n  green: {}\n", record.display(), green.display());
+            }
+            fs::write(&config, settings).unwrap();
+            fs::create_dir(&data).unwrap();
+            ServerProcess::new(config, data, path(format!("server-{at}.log")))
         };
-        let servers = SIDES.map(|side| AsyncMutex::new(process(side)));
+        let servers = [process(0, "blue"), process(1, "green")].map(AsyncMutex::new);
         let mut urls = Vec::new();
         for server in &servers {
             urls.push(Mutex::new(server.lock().await.start().await));

@@ -24,12 +24,12 @@ use tokio::time::Instant;
 
 use self::knee::{Knee, Rise};
 use self::load::{Load, Outcome, Sent};
-use self::queries::{Hit, Queries, Score};
+use self::queries::{Queries, Query, Score};
 use self::step::Step;
 use crate::engine::{Engine, of};
-use crate::probe::Search;
+use crate::probe::{Hit, Search};
 use crate::record::{Colour, Phase};
-use crate::{Error, Result, probe};
+use crate::{Error, Result};
 
 /// Without a limit of its own the p99 may be this many times what it is when one is asked after the other.
 const SLOWER: u32 = 10;
@@ -177,11 +177,11 @@ impl Engine {
         let mut load = async |colour: Colour| {
             let side = self.parts().side(colour);
             let advice = "ask for a stress test of green alone";
-            let search =
-                side.search.as_ref().ok_or_else(|| Error::refused(format!("{colour} has no search"), advice))?;
+            let search = side.search.clone();
+            let search = search.ok_or_else(|| Error::refused(format!("{colour} has no search"), advice))?;
             let queries = Queries::prepare(colour, &*side.replica, &sample, batch, options.truth).await?;
-            told(colour, Told::Truth(&queries.made));
-            loaded(colour, search, queries, options, |now| told(colour, now)).await
+            let ask = move |query: &Query| ask(search.clone(), query);
+            load(queries, options, ask, |now| told(colour, now)).await.map_err(of(colour, "search"))
         };
         let green = load(Colour::Green).await?;
         let blue = if options.blue { Some(load(Colour::Blue).await?) } else { None };
@@ -190,16 +190,27 @@ impl Engine {
     }
 }
 
-/// Loads a store until it does not keep up.
-async fn loaded(
-    colour: Colour,
-    store: &Arc<dyn Search>,
+/// Asks queries of a store until it does not keep up, and compares what it finds with the exact answers.
+///
+/// # Errors
+/// As the store, while one is asked after the other; what fails later is counted.
+pub async fn load<F>(
     queries: Queries,
     options: &Options,
+    ask: impl Fn(&Query) -> F,
     mut told: impl FnMut(Told<'_>),
-) -> Result<Loaded> {
+) -> memory_core::Result<Loaded>
+where
+    F: Future<Output = memory_core::Result<Vec<Hit>>> + Send + 'static,
+{
     let queries = Arc::new(queries);
-    let alone = alone(colour, store, &queries).await?;
+    told(Told::Truth(&queries.made));
+    let scored = |number: usize| {
+        let (queries, number) = (queries.clone(), number % queries.all.len());
+        let answer = ask(&queries.all[number]);
+        async move { answer.await.map(|hits| queries.score(&queries.all[number], &hits)) }
+    };
+    let alone = alone(queries.all.len(), &scored).await?;
     told(Told::Alone(&alone));
     let p99_limit = match options.p99_ms {
         Some(limit) => Duration::from_secs_f64(limit / 1000.0),
@@ -220,13 +231,9 @@ async fn loaded(
             at_once: options.at_once,
             seed: loaded.steps.len() as u64,
         };
+        // Each rate begins with other queries.
         let first = loaded.steps.len() * 7919;
-        let sent = load
-            .send(|number| {
-                let (store, queries) = (store.clone(), queries.clone());
-                async move { ask(&*store, &queries, first + number).await }
-            })
-            .await;
+        let sent = load.send(|number| scored(first + number)).await;
         let step = Step::of(rate, &sent, p99_limit);
         told(Told::Step(&step));
         knee.note(step.held);
@@ -237,15 +244,18 @@ async fn loaded(
 }
 
 /// Every query after the other, twice, since the first time a store may have to read what it has not in memory yet.
-async fn alone(colour: Colour, store: &Arc<dyn Search>, queries: &Queries) -> Result<Step> {
+async fn alone<F>(count: usize, scored: impl Fn(usize) -> F) -> memory_core::Result<Step>
+where
+    F: Future<Output = memory_core::Result<Score>>,
+{
     let (mut sent, mut began) = (Vec::new(), Instant::now());
-    for number in 0..queries.all.len() * 2 {
-        if number == queries.all.len() {
+    for number in 0..count * 2 {
+        if number == count {
             sent.clear();
             began = Instant::now();
         }
         let due = began.elapsed();
-        let score = ask(&**store, queries, number).await.map_err(of(colour, "search"))?;
+        let score = scored(number).await?;
         let took = began.elapsed() - due;
         sent.push(Sent { due, late: Duration::ZERO, took, outcome: Outcome::Answered(score) });
     }
@@ -253,11 +263,11 @@ async fn alone(colour: Colour, store: &Arc<dyn Search>, queries: &Queries) -> Re
     Ok(Step { rate: step.achieved, ..step })
 }
 
-/// Asks a store, and compares its answer with the exact one.
-async fn ask(store: &dyn Search, queries: &Queries, number: usize) -> memory_core::Result<Score> {
-    let query = &queries.all[number % queries.all.len()];
-    let found = store.search(&query.scope, Some(&query.vector), &query.text).await?;
-    let hit = |hit: probe::Hit| Hit { id: hit.id, scope: hit.scope, similarity: hit.similarity };
-    let hits: Vec<Hit> = found.hits.into_iter().map(hit).collect();
-    Ok(queries.score(query, &hits))
+/// What a store finds for a query.
+fn ask(
+    search: Arc<dyn Search>,
+    query: &Query,
+) -> impl Future<Output = memory_core::Result<Vec<Hit>>> + Send + use<> {
+    let (scope, vector, text) = (query.scope.clone(), query.vector.clone(), query.text.clone());
+    async move { Ok(search.search(&scope, Some(&vector), &text).await?.hits) }
 }

@@ -8,6 +8,7 @@ use memory_core::{Embedding, Item, ItemKey, Memory, MemoryId, Replica, Scope};
 
 use super::random::Random;
 use crate::engine::of;
+use crate::probe::Hit;
 use crate::record::Colour;
 use crate::{Error, Result};
 
@@ -57,17 +58,6 @@ pub struct Score {
     pub found: u32,
     /// How many memories are of another scope than was asked for.
     pub leaks: u32,
-}
-
-/// A memory of an answer.
-#[derive(Debug, Clone)]
-pub struct Hit {
-    /// Which one.
-    pub id: MemoryId,
-    /// Whose it is.
-    pub scope: Scope,
-    /// How near it is by the store's own account; `None` where it was found by its words alone.
-    pub similarity: Option<f32>,
 }
 
 impl Queries {

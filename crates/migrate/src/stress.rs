@@ -264,10 +264,7 @@ where
 }
 
 /// What a store finds for a query.
-fn ask(
-    search: Arc<dyn Search>,
-    query: &Query,
-) -> impl Future<Output = memory_core::Result<Vec<Hit>>> + Send + use<> {
+fn ask(search: Arc<dyn Search>, query: &Query) -> impl Future<Output = memory_core::Result<Vec<Hit>>> + Send + use<> {
     let (scope, vector, text) = (query.scope.clone(), query.vector.clone(), query.text.clone());
     async move { Ok(search.search(&scope, Some(&vector), &text).await?.hits) }
 }

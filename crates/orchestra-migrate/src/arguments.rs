@@ -70,7 +70,7 @@ pub struct PlanArgs {
     switch_deadline_ms: u64,
     /// How many queries are sent to both stores
     #[arg(long, default_value_t = 100, value_name = "N")]
-    queries: usize,
+    pub queries: usize,
     /// The least share of the exact answers that green's search has to find
     #[arg(long, default_value_t = 0.95, value_name = "SHARE")]
     recall: f64,

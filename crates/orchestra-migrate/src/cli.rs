@@ -11,7 +11,7 @@ use migrate::engine::{Engine, Order, Parts};
 use crate::arguments::{Follow, Place, PlanArgs, percent};
 use crate::sides::Sides;
 use crate::window::Window;
-use crate::{report, run};
+use crate::{report, run, stress};
 
 /// Moves a whole Orchestra Memory from one store to another while it is in use
 ///
@@ -64,6 +64,11 @@ enum Command {
         #[arg(long)]
         repair: bool,
     },
+    /// Load green, and blue beside, faster and faster until each does not keep up, and compare what they find with exact answers
+    #[command(
+        after_help = "Examples:\n  orchestra-migrate stress --green-only\n  orchestra-migrate stress --stress-rate 500 --p99-ms 100\n  orchestra-migrate stress --gpu-soak 60"
+    )]
+    Stress(stress::Args),
     /// Let green be the store in use, or write down how many reads it may answer
     #[command(after_help = "Example:\n  orchestra-migrate switch --writes --follow --yes")]
     Switch {
@@ -99,6 +104,11 @@ enum Command {
         /// How long the window is, in minutes
         #[arg(long, default_value_t = 120, value_name = "MINUTES")]
         window_minutes: u32,
+        /// Load the stores before the gates are asked, as `stress` does
+        #[arg(long)]
+        stress_test: bool,
+        #[command(flatten)]
+        load: stress::Load,
         /// Roll a switch back in place of making one
         #[arg(long)]
         rollback: bool,
@@ -121,6 +131,9 @@ impl Cli {
         }
         if let Command::Report { folder } = &self.command {
             return report::write(&self.record().await?, folder);
+        }
+        if let Command::Stress(stress::Args { gpu_soak: Some(seconds), .. }) = &self.command {
+            return stress::keep_busy(self, *seconds);
         }
         let records = self.place.records().await?;
         let recorded_at = records.load().await?.and_then(|record| record.plan.recorded_at);
@@ -182,13 +195,18 @@ impl Cli {
             }
             Command::Finalize => self.end(parts, Order::Finalize, "end the move: no rollback after this").await,
             Command::Cancel => self.end(parts, Order::Cancel, "give the move up").await,
-            Command::Run { plan, maintenance_window, window_minutes, rollback, report } => {
+            Command::Stress(arguments) => {
+                stress::run(self, &mut Engine::open(parts).await?, &arguments.options()).await
+            }
+            Command::Run { plan, maintenance_window, window_minutes, stress_test, load, rollback, report } => {
                 let window =
                     maintenance_window.as_deref().map(|text| Window::parse(text, *window_minutes)).transpose()?;
                 if *rollback {
                     return self.switch(&mut Engine::open(parts).await?, Order::Rollback, false).await;
                 }
-                run::run(self, parts, plan.plan(&self.place.name, recorded_at), window, report).await
+                let stress = stress_test.then(|| load.options(plan.queries));
+                let plan = plan.plan(&self.place.name, recorded_at);
+                run::run(self, parts, plan, window, stress.as_ref(), report).await
             }
             Command::Status { .. } | Command::Report { .. } => Ok(()),
         }

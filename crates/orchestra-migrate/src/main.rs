@@ -8,6 +8,7 @@ mod report;
 mod run;
 mod show;
 mod sides;
+mod stress;
 mod window;
 
 use std::process::ExitCode;

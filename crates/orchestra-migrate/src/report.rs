@@ -1,5 +1,7 @@
 //! The report of a move: report.json, and report.html, a page of its own that loads nothing.
 
+mod stress;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -54,6 +56,7 @@ fn html(record: &Record) -> String {
         }
         page += "</table>\n";
     }
+    page += &record.stress.as_ref().map(stress::html).unwrap_or_default();
     if record.samples.len() > 1 {
         page += "<h2>Items copied</h2>\n";
         page += &plot(&record.samples, "items", |sample| sample.items);

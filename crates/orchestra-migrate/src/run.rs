@@ -8,24 +8,35 @@ use chrono::Utc;
 use migrate::engine::{Engine, Order, Parts};
 use migrate::plan::Plan;
 use migrate::record::{Colour, Phase};
+use migrate::stress::Options;
 
 use crate::cli::Cli;
 use crate::mistake::mistake;
-use crate::report;
 use crate::window::{Now, Window};
+use crate::{report, stress};
 
 /// The shares of reads that green answers before it is the store in use.
 const READS: [u8; 3] = [1, 10, 100];
 /// How long after the beginning of the wait it is told again.
 const TELL: Duration = Duration::from_secs(60);
 
-pub async fn run(cli: &Cli, parts: Parts, plan: Plan, window: Option<Window>, folder: &Path) -> Result<()> {
+pub async fn run(
+    cli: &Cli,
+    parts: Parts,
+    plan: Plan,
+    window: Option<Window>,
+    stress: Option<&Options>,
+    folder: &Path,
+) -> Result<()> {
     if cli.is_dry() {
         plan.check()?;
         println!(
             "would go through: preparation (copy, catch up), testing (compare, queries, gates), cutover (reads 1 %,"
         );
         println!("10 %, 100 %, then writes), validation (compare and query in reverse), finalization (asks)");
+        if let Some(options) = stress {
+            println!("{}", stress::would(options)?);
+        }
         if let Some(Window { begins, ends }) = window {
             println!("the cutover between {begins} and {ends}");
         }
@@ -35,16 +46,19 @@ pub async fn run(cli: &Cli, parts: Parts, plan: Plan, window: Option<Window>, fo
         Some(_) => Engine::open(parts).await?,
         None => Engine::plan(parts, plan).await?,
     };
-    let ran = phases(cli, &mut engine, window).await;
+    let ran = phases(cli, &mut engine, window, stress).await;
     report::write(engine.record(), folder)?;
     ran
 }
 
-async fn phases(cli: &Cli, engine: &mut Engine, window: Option<Window>) -> Result<()> {
+async fn phases(cli: &Cli, engine: &mut Engine, window: Option<Window>, stress: Option<&Options>) -> Result<()> {
     if engine.record().active == Colour::Blue {
         tell("preparation");
         cli.start(engine, false).await?;
         tell("testing");
+        if let Some(options) = stress {
+            stress::load(cli, engine, options).await?;
+        }
         let began = Utc::now();
         cli.check(engine).await?;
         let checking = (Utc::now() - began).to_std().unwrap_or_default();

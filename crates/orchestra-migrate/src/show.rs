@@ -61,15 +61,7 @@ pub fn status(record: &Record, lag: Option<u64>, now: DateTime<Utc>) -> String {
 pub fn gates(checked: &Checked) -> String {
     let mut text = String::new();
     for gate in &checked.gates {
-        let mark = match gate {
-            Gate { holds: false, .. } => "FAILED",
-            Gate { asked: false, .. } => "------",
-            _ => "ok    ",
-        };
-        let _ = writeln!(text, "{mark}  {:<12} {} (wanted: {})", gate.name, gate.measured, gate.wanted);
-        if !gate.holds {
-            let _ = writeln!(text, "        {}", gate.advice);
-        }
+        text += &self::gate(gate);
     }
     let probes = &checked.probes;
     let latency = |colour: Colour, latency: Latency| {
@@ -82,6 +74,20 @@ pub fn gates(checked: &Checked) -> String {
     };
     let (blue, green) = (latency(Colour::Blue, probes.blue), latency(Colour::Green, probes.green));
     let _ = writeln!(text, "search p50/p95/p99: {blue}, {green}");
+    text
+}
+
+/// A gate, and what to do where it does not hold.
+pub fn gate(gate: &Gate) -> String {
+    let mark = match gate {
+        Gate { holds: false, .. } => "FAILED",
+        Gate { asked: false, .. } => "------",
+        _ => "ok    ",
+    };
+    let mut text = format!("{mark}  {:<12} {} (wanted: {})\n", gate.name, gate.measured, gate.wanted);
+    if !gate.holds {
+        let _ = writeln!(text, "        {}", gate.advice);
+    }
     text
 }
 

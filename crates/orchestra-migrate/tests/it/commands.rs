@@ -50,12 +50,23 @@ async fn a_run_goes_through_all_phases_or_stops() {
     assert!(home.refuses(&["run", "--yes", "--maintenance-window", "soon"]).contains("is no time"));
     let planned = home.succeeds(&["run", "--dry-run", "--maintenance-window", "2025-06-01 01:00 +02:00"]);
     assert!(planned.contains("2025-05-31 23:00:00 UTC"), "{planned}");
-    home.succeeds(&["run", "--yes"]);
+    let load = ["--stress-test", "--rate-start", "20", "--max-rate", "20", "--step-seconds", "0.5", "--p99-ms", "1500"];
+    let would = home.succeeds(&[["run", "--dry-run"].as_slice(), &load].concat());
+    assert!(would.contains("would load green, then blue, the store in use, with 100 queries"), "{would}");
+    // Any rate will do: how fast a machine is that has other tests to run is not what is tested.
+    home.succeeds(&[["run", "--yes", "--green-only"].as_slice(), &load].concat());
     assert_eq!(home.state("green").await, (59, true));
     let report = std::fs::read_to_string(home.path().join("report.json")).expect("a report");
     let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
     assert_eq!(report["phase"]["at"], "finalized");
-    assert!(report["checked"]["gates"].as_array().is_some_and(|gates| gates.len() >= 4));
+    let gates = report["checked"]["gates"].as_array().expect("gates");
+    assert!(gates.len() >= 5 && gates.iter().any(|gate| gate["name"] == "stress"), "{gates:?}");
+    let stress = &report["stress"];
+    assert!(stress["green"]["knee"].as_f64().is_some_and(|knee| knee <= 20.0), "{stress}");
+    // The one that was corrected has no vector.
+    assert_eq!((&stress["green"]["truth"]["vectors"], &stress["blue"]), (&58.into(), &serde_json::Value::Null));
+    let page = std::fs::read_to_string(home.path().join("report.html")).expect("a page");
+    assert!(page.contains("<h2>Stress test</h2>") && page.contains("The knee is at"), "{page}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

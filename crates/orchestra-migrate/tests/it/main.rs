@@ -3,3 +3,4 @@
 mod commands;
 mod home;
 mod sides;
+mod stress;

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::Result;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use memory_core::{Embedding, Error, InsertBatch, ListRequest, Memory, MemoryStore};
 
 use super::memories::{Memories, TENANTS, id_of, number_of, tenant};
 
 /// How many memories are read at once.
 const PAGE: usize = 1_000;
+/// How many calls are under way at once.
+const AT_ONCE: usize = 16;
 /// The least cosine similarity of two vectors that are the same; a file keeps 8 bits beside the 32.
 const SAME: f32 = 0.999;
 
@@ -142,38 +145,48 @@ impl Account {
         is_open: bool,
         found: &mut Found,
     ) -> Result<()> {
-        for (&number, &acknowledged) in &self.touched {
-            let (scope, id) = (memories.scope(number)?, id_of(number));
-            let wanted = match acknowledged {
-                Acknowledged::There(version) => version,
-                Acknowledged::Forgotten => 0,
-            };
-            let history = store.history(&scope, id).await?;
-            let is_as_written = |(version, memory): (u32, &Memory)| memory.text == memories.text(number, version);
-            if wanted > 0 && (history.len() != wanted as usize || !(1..).zip(&history).all(is_as_written)) {
-                found.different += 1;
-                found.sample(number, "another history");
-            }
-            if wanted > 0 {
-                continue;
-            }
-            if !history.is_empty() {
-                found.resurrected += 1;
-                found.sample(number, "its history");
-            }
-            if is_open {
-                let batch = InsertBatch { memories: vec![memories.first(number)?], idempotency: None };
-                match store.insert(batch).await {
-                    Err(Error::Forgotten(_)) => {}
-                    Ok(_) => {
-                        found.resurrected += 1;
-                        found.sample(number, "may be written again");
-                    }
-                    Err(error) => return Err(error.into()),
+        let checks = self.touched.iter().map(|(&number, &acknowledged)| async move {
+            let wrong = Self::check_one(store, memories, is_open, number, acknowledged).await?;
+            anyhow::Ok((number, acknowledged, wrong))
+        });
+        let mut checks = std::pin::pin!(stream::iter(checks).buffer_unordered(AT_ONCE));
+        while let Some((number, acknowledged, wrong)) = checks.try_next().await? {
+            if let Some(wrong) = wrong {
+                match acknowledged {
+                    Acknowledged::There(_) => found.different += 1,
+                    Acknowledged::Forgotten => found.resurrected += 1,
                 }
+                found.sample(number, wrong);
             }
         }
         Ok(())
+    }
+
+    /// In what the history of a memory is not as acknowledged.
+    async fn check_one(
+        store: &dyn MemoryStore,
+        memories: &Memories,
+        is_open: bool,
+        number: usize,
+        acknowledged: Acknowledged,
+    ) -> Result<Option<&'static str>> {
+        let history = store.history(&memories.scope(number)?, id_of(number)).await?;
+        let is_as_written = |(version, memory): (u32, &Memory)| memory.text == memories.text(number, version);
+        match acknowledged {
+            Acknowledged::There(version) => {
+                let is_same = history.len() == version as usize && (1..).zip(&history).all(is_as_written);
+                return Ok((!is_same).then_some("another history"));
+            }
+            Acknowledged::Forgotten if !history.is_empty() => return Ok(Some("its history")),
+            Acknowledged::Forgotten if !is_open => return Ok(None),
+            Acknowledged::Forgotten => {}
+        }
+        let batch = InsertBatch { memories: vec![memories.first(number)?], idempotency: None };
+        match store.insert(batch).await {
+            Err(Error::Forgotten(_)) => Ok(None),
+            Ok(_) => Ok(Some("may be written again")),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

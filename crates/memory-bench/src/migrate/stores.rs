@@ -42,6 +42,8 @@ impl Postgres {
         let mut owner = PgConnection::connect(&server.url()).await?;
         MIGRATOR.run_direct(None, &mut owner, false).await?;
         let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut owner).await?;
+        // While the backend is there.
+        let postmaster = cpu::parent(backend.cast_unsigned()).unwrap_or_default();
         owner.close().await?;
         let mut config = AlloyDbConfig::from_url(&server.url())?;
         config.role = Some("orchestra_app".into());
@@ -52,7 +54,6 @@ impl Postgres {
         let store = AlloyDbMemoryProvider::connect(config.clone()).await?;
         let replica = AlloyDbReplica::connect(config).await?;
         let pool = PgPool::connect_with(server.url().parse::<PgConnectOptions>()?).await?;
-        let postmaster = cpu::parent(backend.cast_unsigned()).unwrap_or_default();
         Ok(Self { store, replica, pool, postmaster, _server: server })
     }
 

@@ -47,7 +47,8 @@ impl Mover {
     pub async fn plan(&mut self) -> Result<(), String> {
         let batch = (5 + self.random.below(40)).to_string();
         let pace = (60 + self.random.below(100)).to_string();
-        let deadline = if self.random.percent(25) { "400" } else { "5000" };
+        // So short that a killed switch is undone, and not so short that a busy machine makes none.
+        let deadline = if self.random.percent(25) { "1500" } else { "5000" };
         let plan = [
             "plan",
             "--batch",

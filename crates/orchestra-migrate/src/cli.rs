@@ -98,7 +98,7 @@ enum Command {
     Run {
         #[command(flatten)]
         plan: PlanArgs,
-        /// When writes may wait for the switch, in UTC unless an offset is given: "2025-06-01 01:00", "2025-06-01 01:00 +02:00"
+        /// When writes may wait for the switch, in UTC unless an offset or a zone is given: "2025-06-01 01:00", "2025-06-01 01:00 +02:00", "2025-06-01 01:00 Europe/Berlin"
         #[arg(long, value_name = "TIME")]
         maintenance_window: Option<String>,
         /// How long the window is, in minutes

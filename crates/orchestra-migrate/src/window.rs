@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDateTime, TimeDelta, Timelike as _, Utc};
+use jiff::tz::{AmbiguousOffset, TimeZone};
 
 use crate::mistake::mistake;
 
@@ -28,26 +29,9 @@ pub enum Now {
 }
 
 impl Window {
-    /// The window that begins at a time, in UTC unless it has an offset.
+    /// The window that begins at a time, in UTC unless it has an offset or a zone of the IANA time zone database.
     pub fn parse(text: &str, minutes: u32) -> Result<Self> {
-        let text = text.trim();
-        let with_offset = ["%Y-%m-%d %H:%M %:z", "%Y-%m-%d %H:%M%:z", "%Y-%m-%dT%H:%M%:z"];
-        let without = ["%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M UTC", "%Y-%m-%dT%H:%MZ"];
-        let begins = with_offset
-            .iter()
-            .find_map(|format| DateTime::parse_from_str(text, format).ok())
-            .map(|time| time.to_utc())
-            .or_else(|| {
-                without
-                    .iter()
-                    .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
-                    .map(|time| time.and_utc())
-            });
-        let begins = begins.ok_or_else(|| {
-            mistake(format!(
-                "--maintenance-window {text:?} is no time; write \"2025-06-01 01:00\" or \"2025-06-01 01:00 +02:00\""
-            ))
-        })?;
+        let begins = moment(text.trim())?;
         Ok(Self { begins, ends: begins + TimeDelta::minutes(minutes.into()) })
     }
 
@@ -59,6 +43,66 @@ impl Window {
         let left = (self.ends - now).to_std().unwrap_or_default();
         if left > work { Now::Go } else { Now::TooLate }
     }
+}
+
+/// When it is, in UTC.
+fn moment(text: &str) -> Result<DateTime<Utc>> {
+    let with_offset = ["%Y-%m-%d %H:%M %:z", "%Y-%m-%d %H:%M%:z", "%Y-%m-%dT%H:%M%:z"];
+    if let Some(time) = with_offset.iter().find_map(|format| DateTime::parse_from_str(text, format).ok()) {
+        return Ok(time.to_utc());
+    }
+    let civil = |text: &str| {
+        let formats = ["%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%MZ"];
+        formats.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
+    };
+    if let Some(time) = civil(text) {
+        return Ok(time.and_utc());
+    }
+    if let Some((time, zone)) = text.rsplit_once(' ')
+        && let Some(civil) = civil(time)
+    {
+        return in_zone(civil, zone);
+    }
+    Err(mistake(format!(
+        "--maintenance-window {text:?} is no time; write \"2025-06-01 01:00\", \"2025-06-01 01:00 +02:00\" or \"2025-06-01 \
+         01:00 Europe/Berlin\""
+    )))
+}
+
+/// When the clocks of a zone show this. Where they are put forward some times never come, and where they are put back some come
+/// twice: those are refused, since a wrong guess is an hour off.
+fn in_zone(civil: NaiveDateTime, name: &str) -> Result<DateTime<Utc>> {
+    let zone = TimeZone::get(name).map_err(|_| {
+        mistake(format!(
+            "--maintenance-window: {name:?} is no time zone; write one as in Europe/Berlin or America/New_York"
+        ))
+    })?;
+    let parts =
+        [civil.month(), civil.day(), civil.hour(), civil.minute()].map(|part| i8::try_from(part).unwrap_or_default());
+    let [month, day, hour, minute] = parts;
+    let year = i16::try_from(civil.year()).map_err(|_| mistake("--maintenance-window: the year is out of range"))?;
+    let there = jiff::civil::DateTime::new(year, month, day, hour, minute, 0, 0)
+        .map_err(|error| mistake(format!("--maintenance-window: {error}")))?;
+    let clocks = zone.to_ambiguous_timestamp(there);
+    match clocks.offset() {
+        AmbiguousOffset::Unambiguous { .. } => {}
+        AmbiguousOffset::Gap { .. } => {
+            return Err(mistake(format!(
+                "--maintenance-window: there is no {} in {name}: the clocks are put forward; give another time",
+                civil.format("%Y-%m-%d %H:%M")
+            )));
+        }
+        AmbiguousOffset::Fold { before, after } => {
+            return Err(mistake(format!(
+                "--maintenance-window: {} comes twice in {name}: the clocks are put back; say which by its offset, {before} or \
+                 {after}",
+                civil.format("%Y-%m-%d %H:%M")
+            )));
+        }
+    }
+    let begins = clocks.unambiguous().map_err(|error| mistake(format!("--maintenance-window: {error}")))?;
+    DateTime::from_timestamp(begins.as_second(), 0)
+        .ok_or_else(|| mistake("--maintenance-window: the time is out of range"))
 }
 
 #[cfg(test)]
@@ -78,5 +122,24 @@ mod tests {
         for bad in ["", "tomorrow", "2025-06-01", "2025-13-01 01:00"] {
             assert!(Window::parse(bad, 60).unwrap_err().to_string().contains("is no time"), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_zone_is_known_by_its_name_and_a_time_that_its_clocks_do_not_show_once_is_refused() {
+        let begins = |text: &str| Window::parse(text, 60).map(|window| window.begins.to_rfc3339());
+        assert_eq!(begins("2025-06-01 01:00 Europe/Berlin").unwrap(), "2025-05-31T23:00:00+00:00");
+        assert_eq!(begins("2025-12-01 01:00 Europe/Berlin").unwrap(), "2025-12-01T00:00:00+00:00");
+        assert_eq!(begins("2025-06-01T01:00 America/New_York").unwrap(), "2025-06-01T05:00:00+00:00");
+        assert_eq!(begins("2025-06-01 01:00 UTC").unwrap(), begins("2025-06-01 01:00").unwrap());
+        for (text, said) in [
+            ("2025-03-30 02:30 Europe/Berlin", "there is no 2025-03-30 02:30"),
+            ("2025-10-26 02:30 Europe/Berlin", "comes twice in Europe/Berlin"),
+            ("2025-06-01 01:00 Europe/Atlantis", "is no time zone"),
+        ] {
+            let error = begins(text).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+        let named = begins("2025-10-26 02:30 Europe/Berlin").unwrap_err().to_string();
+        assert!(named.contains("+02") && named.contains("+01"), "{named}");
     }
 }

@@ -15,6 +15,7 @@ use memory_core::Embedder as _;
 use memory_testkit::services::{self, Server, Service};
 use migrate::engine::{Engine, Order, Parts, Side};
 use migrate::plan::Plan;
+use migrate::probe::{Direct, Search};
 use migrate::record::file::FileRecords;
 use migrate::record::{Colour, Phase};
 use provider_alloydb::{AlloyDbConfig, AlloyDbMemoryProvider, AlloyDbReplica, MIGRATOR};
@@ -151,7 +152,8 @@ impl Store {
         config.vector_dim = embedders::StaticEmbedder::built_in().space().dimensions;
         let store = AlloyDbMemoryProvider::connect(config.clone()).await?;
         let replica = AlloyDbReplica::connect(config).await?;
-        Ok(Side { replica: Arc::new(replica), store: Arc::new(store), embedder: None })
+        let search: Arc<dyn Search> = Arc::new(Direct(Arc::new(store)));
+        Ok(Side { replica: Arc::new(replica), search: Some(search), embedder: None, is_read_only: false })
     }
 }
 

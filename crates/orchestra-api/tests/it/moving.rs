@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use memory_testkit::TestClock;
-use memory_testkit::replica::model::Model;
 use memory_testkit::services::{self, Service};
 use migrate::engine::{Engine, Order, Parts, Side};
 use migrate::http::HttpReplica;
 use migrate::plan::Plan;
+use migrate::probe::Direct;
 use migrate::record::file::FileRecords;
 use migrate::record::{Colour, Phase};
 use orchestra_api::config::{MoveSettings, Settings};
@@ -67,14 +66,8 @@ impl Server {
     }
 
     fn side(&self, colour: Colour) -> Side {
-        let replica = HttpReplica::new(&self.url, None).unwrap().of_side(colour);
-        let store = Arc::new(Model::new(Arc::new(TestClock::new())));
-        Side {
-            replica: Arc::new(replica),
-            search: Some(Arc::new(migrate::probe::Direct(store))),
-            embedder: None,
-            is_read_only: false,
-        }
+        let replica = Arc::new(HttpReplica::new(&self.url, None).unwrap().of_side(colour));
+        Side { search: Some(replica.clone()), replica, embedder: None, is_read_only: false }
     }
 
     fn parts(&self, folder: &Path) -> Parts {
@@ -298,7 +291,7 @@ async fn two_databases(folder: &Path, server: &services::Server) -> [AlloyDbConf
 async fn database_side(config: AlloyDbConfig) -> Side {
     let replica = Arc::new(AlloyDbReplica::connect(config.clone()).await.unwrap());
     let store = Arc::new(AlloyDbMemoryProvider::connect(config).await.unwrap());
-    Side { replica, store, embedder: None }
+    Side { replica, search: Some(Arc::new(Direct(store))), embedder: None, is_read_only: false }
 }
 
 /// Each server learns of the switch when it does. Who writes at one and searches at the other with the write's token sees the write.

@@ -23,7 +23,7 @@ use crate::usage::UsageLog;
 /// How many requests are worked on at once; more wait for their turn.
 const MAX_IN_FLIGHT: u32 = 512;
 
-/// What every request shares. A clone shares the same. One that is [of a store](Self::of_store) is about that one; another one is
+/// What every request shares. A clone shares the same. One that is of a store is about that one; another one is
 /// about the store that is in use.
 #[derive(Debug, Clone)]
 pub struct AppState {

@@ -2,7 +2,7 @@
 //! up.
 //!
 //! In reading order:
-//! - [`load`] sends requests by a schedule and counts from when each was due.
+//! - [`mod@load`] sends requests by a schedule and counts from when each was due.
 //! - [`step`] is what a rate showed, and whether it held; [`knee`] says which rate is next.
 //! - [`queries`] is what is asked, and what the exact answers are.
 //! - [`gate`] is what has to hold before traffic moves.

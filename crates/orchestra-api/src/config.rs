@@ -318,6 +318,17 @@ impl Settings {
         redis::config(&self.values, space, self.cache_threshold, self.cache_ttl).await
     }
 
+    /// The URL of the Redis of the cache, where it is on one.
+    ///
+    /// # Errors
+    /// As [`Secret::read`].
+    pub async fn redis_url(&self) -> Result<Option<SecretString>> {
+        match self.short_term_provider {
+            ShortTermProvider::Redis => redis::url(&self.values).await.map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// The URL of the Postgres with the record of the move, where it is in one.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! meet, and what a store told of itself goes to no other one.
 
 pub mod mirror;
+pub mod sessions;
 pub mod store;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +17,7 @@ use migrate::record::file::FileRecords;
 use migrate::record::postgres::PostgresRecords;
 use migrate::record::{Colour, Records};
 use migrate::serving::{Serving, Watch};
+use secrecy::ExposeSecret;
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout_at;
 
@@ -115,6 +117,8 @@ pub struct Moving {
     blue: Settings,
     green: Settings,
     wait: Duration,
+    /// Whether both stores have their sessions on the same Redis.
+    one_redis: bool,
     mirror: Mirror,
     sides: Arc<Sides>,
     brake: Arc<BudgetBrake>,
@@ -148,6 +152,8 @@ impl Moving {
         sides: Arc<Sides>,
     ) -> anyhow::Result<Arc<Self>> {
         let (records, green) = named(settings, moves).await?;
+        let redis = [settings.redis_url().await?, green.redis_url().await?];
+        let [of_blue, of_green] = redis.each_ref().map(|url| url.as_ref().map(ExposeSecret::expose_secret));
         let is_paid = tiers::is_paid(settings) || tiers::is_paid(&green);
         let brake = Arc::new(BudgetBrake::new(settings.brake_file.clone(), is_paid));
         crate::state::look(&brake);
@@ -155,6 +161,7 @@ impl Moving {
             blue: settings.clone(),
             green,
             wait: moves.wait,
+            one_redis: of_blue.is_some() && of_blue == of_green,
             mirror: Mirror::new(moves.mirror_percent),
             sides,
             brake,

@@ -51,11 +51,7 @@ pub(super) async fn config(
     threshold: f32,
     ttl: Duration,
 ) -> Result<RedisConfig> {
-    let url = match values.secret("redis.url").await? {
-        Some(url) => url,
-        None => of_host(values),
-    };
-    let mut config = RedisConfig::new(url.expose_secret(), space);
+    let mut config = RedisConfig::new(url(values).await?.expose_secret(), space);
     config.cluster = values.of("redis.cluster");
     config.nodes = values.of("redis.nodes");
     config.index_schema = schema(values)?;
@@ -75,6 +71,11 @@ pub(super) async fn config(
     config.breaker_failures = values.of("redis.breaker_failures");
     config.breaker_pause = values.milliseconds("redis.breaker_pause_ms");
     Ok(config)
+}
+
+/// Where it is.
+pub(super) async fn url(values: &Values) -> Result<SecretString> {
+    Ok(values.secret("redis.url").await?.unwrap_or_else(|| of_host(values)))
 }
 
 fn of_host(values: &Values) -> SecretString {

@@ -20,6 +20,7 @@ use crate::config::{CacheEmbedderSettings, EmbedderSettings, MediumTermProvider,
 use crate::error::chain;
 use crate::metrics::lag::Lag;
 use crate::moving::Side;
+use crate::moving::sessions::MovedSessions;
 use crate::moving::store::MovedStore;
 use crate::observed::{ObservedCache, ObservedEmbedder, ObservedStore, ObservedWorkingMemory};
 use crate::traces;
@@ -37,6 +38,7 @@ pub(crate) struct Tiers {
     /// What they were opened by.
     pub settings: Settings,
     providers: Providers,
+    sessions: Option<Arc<dyn WorkingMemory>>,
     background: Mutex<Option<Background>>,
 }
 
@@ -87,20 +89,29 @@ impl Tiers {
         if let Some(cache) = providers.cache(settings.short_term_provider) {
             manager = manager.short_term_provider(cache);
         }
-        if let Some(working) = providers.working_memory() {
-            manager = manager.working_memory(working);
+        let sessions = providers.working_memory();
+        if let Some(own) = sessions.clone() {
+            manager = manager.working_memory(match &side {
+                Some(side) => Arc::new(MovedSessions::new(own, side.clone())),
+                None => own,
+            });
         }
         let manager = manager.build()?;
         let is_elsewhere = settings.short_term_provider != ShortTermProvider::Embedded;
         let follows_as = is_elsewhere.then_some(settings.cache_follower.as_str());
         let brake = is_paid.then(|| brake.clone());
         let background = background::spawn(&manager, follows_as, lag, brake, side);
-        Ok(Self { manager, settings: settings.clone(), providers, background: Mutex::new(Some(background)) })
+        Ok(Self { manager, settings: settings.clone(), providers, sessions, background: Mutex::new(Some(background)) })
     }
 
     /// Tiers that the caller put together.
     pub fn of(manager: TieredMemoryManager, settings: Settings) -> Self {
-        Self { manager, settings, providers: Providers::default(), background: Mutex::default() }
+        Self { manager, settings, providers: Providers::default(), sessions: None, background: Mutex::default() }
+    }
+
+    /// The sessions that are held here, whichever store is in use.
+    pub fn sessions(&self) -> Option<&Arc<dyn WorkingMemory>> {
+        self.sessions.as_ref()
     }
 
     /// The database of the memories, where they are in one.

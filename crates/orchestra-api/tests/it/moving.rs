@@ -53,6 +53,8 @@ impl Server {
     }
 
     async fn on(state: AppState) -> Self {
+        // The clients of the tests want it, whichever of them comes first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = router(state.clone());
@@ -196,6 +198,44 @@ async fn clients_meet_no_error_from_the_start_of_a_move_to_its_end() {
     let server = Server::start(folder.path()).await;
     assert_eq!(listed(&server.url, &users[0]).await, kept[0]);
     assert!(!folder.path().join("blue/memory.db").exists());
+    server.stop().await;
+}
+
+/// A conversation is in one store: the switch in its middle, in both directions, breaks nothing of it.
+#[tokio::test]
+async fn a_session_goes_on_where_it_began() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::start(folder.path()).await;
+    let http = reqwest::Client::new();
+    let path = |session: &str| format!("{}/v1/sessions/{session}/working", server.url);
+    let say = async |session: &str, text: &str| {
+        let body = json!({"scope": {"user": "ann"}, "messages": [{"role": "user", "content": text}]});
+        answered(http.post(path(session)).json(&body)).await;
+    };
+    let said = async |session: &str| -> Vec<String> {
+        let window = answered(http.get(format!("{}?user=ann", path(session)))).await;
+        let messages = window["messages"].as_array().unwrap().iter();
+        messages.map(|message| message["content"].as_str().unwrap().to_owned()).collect()
+    };
+    say("morning", "on blue").await;
+    let mut engine = Engine::plan(server.parts(folder.path()), Plan::default()).await.unwrap();
+    engine.order(Order::Start).await.unwrap();
+    until_following(&mut engine, Colour::Blue).await;
+    engine.order(Order::SwitchWrites).await.unwrap();
+    until_following(&mut engine, Colour::Green).await;
+    say("morning", "on green").await;
+    say("noon", "on green").await;
+    assert_eq!(said("morning").await, ["on blue", "on green"]);
+    engine.order(Order::Rollback).await.unwrap();
+    until_following(&mut engine, Colour::Blue).await;
+    say("morning", "on blue again").await;
+    say("noon", "on blue").await;
+    assert_eq!(said("morning").await, ["on blue", "on green", "on blue again"]);
+    assert_eq!(said("noon").await, ["on green", "on blue"]);
+    let cleared = answered(http.delete(format!("{}?user=ann", path("noon")))).await;
+    assert_eq!((&cleared["cleared"], said("noon").await.len()), (&json!(2), 0), "it is ended where it is");
+    say("noon", "anew").await;
+    assert_eq!(said("noon").await, ["anew"]);
     server.stop().await;
 }
 

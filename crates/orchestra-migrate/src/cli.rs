@@ -185,7 +185,7 @@ impl Cli {
             }
             Command::Switch { unchecked, follow, .. } => {
                 let mut engine = Engine::open(parts).await?;
-                if !unchecked && !self.dry_run {
+                if !unchecked && !self.dry_run && !Order::SwitchWrites.is_under_way(engine.record()) {
                     self.check(&mut engine).await?;
                 }
                 self.switch(&mut engine, Order::SwitchWrites, follow.follow).await
@@ -193,7 +193,7 @@ impl Cli {
             Command::Rollback(follow) => {
                 self.switch(&mut Engine::open(parts).await?, Order::Rollback, follow.follow).await
             }
-            Command::Finalize => self.end(parts, Order::Finalize, "end the move: no rollback after this").await,
+            Command::Finalize => self.end(parts, Order::Finalize, run::END).await,
             Command::Cancel => self.end(parts, Order::Cancel, "give the move up").await,
             Command::Stress(arguments) => {
                 stress::run(self, &mut Engine::open(parts).await?, &arguments.options()).await

@@ -103,8 +103,18 @@ impl Cli {
         self.show(engine)
     }
 
-    /// Gives an order, once the caller agrees; in a dry run says what it would do.
+    /// Gives an order, once the caller agrees; in a dry run says what it would do. One that is under way since a command that was
+    /// killed is gone on with.
     pub async fn order(&self, engine: &mut Engine, order: Order, what: &str) -> Result<()> {
+        if order.is_under_way(engine.record()) {
+            let begun = format!("{what}: it is {} already", engine.record().phase);
+            if self.dry_run {
+                println!("would go on to {begun}");
+            } else {
+                eprintln!("going on to {begun}");
+            }
+            return Ok(());
+        }
         let next = engine.answer(order).await?;
         if self.dry_run {
             println!("would {what}: {} -> {}", engine.record().phase, next.phase);

@@ -7,7 +7,7 @@ use anyhow::Result;
 use chrono::Utc;
 use migrate::engine::{Engine, Order, Parts};
 use migrate::plan::Plan;
-use migrate::record::{Colour, Phase};
+use migrate::record::{Colour, Phase, Record};
 use migrate::stress::Options;
 
 use crate::cli::Cli;
@@ -15,6 +15,8 @@ use crate::mistake::mistake;
 use crate::window::{Now, Window};
 use crate::{report, stress};
 
+/// What the end is, for whoever has to agree.
+pub const END: &str = "end the move: no rollback after this";
 /// The shares of reads that green answers before it is the store in use.
 const READS: [u8; 3] = [1, 10, 100];
 /// How long after the beginning of the wait it is told again.
@@ -52,6 +54,18 @@ pub async fn run(
 }
 
 async fn phases(cli: &Cli, engine: &mut Engine, window: Option<Window>, stress: Option<&Options>) -> Result<()> {
+    // What a run that was killed in the middle of it had begun.
+    if matches!(engine.record().phase, Phase::Switching { .. } | Phase::Opening { .. } | Phase::Undoing { .. }) {
+        engine.run_until(is_settled).await?;
+    }
+    if Order::Finalize.is_under_way(engine.record()) {
+        return cli.finish(engine, Order::Finalize, END).await;
+    }
+    if let Some(window) = window.filter(|window| window.at(Utc::now(), Duration::ZERO) == Now::TooLate)
+        && engine.record().active == Colour::Blue
+    {
+        return Err(too_late(window, Duration::ZERO));
+    }
     if engine.record().active == Colour::Blue {
         tell("preparation");
         cli.start(engine, false).await?;
@@ -73,7 +87,7 @@ async fn phases(cli: &Cli, engine: &mut Engine, window: Option<Window>, stress: 
             engine.order(Order::SwitchReads(share)).await?;
         }
         engine.order(Order::SwitchWrites).await?;
-        engine.run_until(|record, _| record.phase == Phase::Following && record.releasing.is_none()).await?;
+        engine.run_until(is_settled).await?;
         if engine.record().active != Colour::Green {
             return Err(mistake("the switch took too long and was undone: nothing is lost; run it again"));
         }
@@ -89,7 +103,20 @@ async fn phases(cli: &Cli, engine: &mut Engine, window: Option<Window>, stress: 
         cli.check(engine).await?;
     }
     tell("finalization");
-    cli.finish(engine, Order::Finalize, "end the move: no rollback after this").await
+    cli.finish(engine, Order::Finalize, END).await
+}
+
+/// Whether no switch is under way, nor anything left of one.
+fn is_settled(record: &Record, _: u64) -> bool {
+    record.phase == Phase::Following && record.releasing.is_none()
+}
+
+fn too_late(window: Window, work: Duration) -> anyhow::Error {
+    mistake(format!(
+        "the maintenance window ends at {}, and about {} s of work do not fit into what is left",
+        window.ends,
+        work.as_secs()
+    ))
 }
 
 /// Follows until the window is open.
@@ -97,13 +124,7 @@ async fn wait(engine: &mut Engine, window: Window, work: Duration) -> Result<()>
     loop {
         match window.at(Utc::now(), work) {
             Now::Go => return Ok(()),
-            Now::TooLate => {
-                return Err(mistake(format!(
-                    "the maintenance window ends at {}, and about {} s of work do not fit into what is left",
-                    window.ends,
-                    work.as_secs()
-                )));
-            }
+            Now::TooLate => return Err(too_late(window, work)),
             Now::Wait(left) => {
                 eprintln!(
                     "the maintenance window begins at {}, in {} s; green follows until then",

@@ -23,6 +23,21 @@ pub enum Order {
     Finalize,
 }
 
+impl Order {
+    /// Whether this was ordered already and is being done: to go on is all that is left to whoever orders it again.
+    #[must_use]
+    pub fn is_under_way(self, record: &Record) -> bool {
+        match (self, &record.phase) {
+            (Self::Start, Phase::Preparing | Phase::Copying)
+            | (Self::Cancel, Phase::Cancelling)
+            | (Self::Finalize, Phase::Finalizing) => true,
+            (Self::SwitchWrites, Phase::Switching { .. } | Phase::Opening { .. }) => record.active == Colour::Blue,
+            (Self::Rollback, Phase::Switching { .. } | Phase::Opening { .. }) => record.active == Colour::Green,
+            _ => false,
+        }
+    }
+}
+
 impl Engine {
     /// Records an order. The steps that carry it out follow.
     ///

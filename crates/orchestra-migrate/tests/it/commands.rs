@@ -4,6 +4,7 @@ use embedders::StaticEmbedder;
 use memory_core::{Embedder as _, Error, MemoryStore as _};
 use memory_testkit::make;
 use memory_testkit::services::{self, Service};
+use migrate::engine::Order;
 use provider_alloydb::{AlloyDbConfig, AlloyDbMemoryProvider};
 
 use crate::home::{Home, database};
@@ -39,6 +40,30 @@ async fn a_move_by_hand_there_back_and_there_again() {
     home.succeeds(&["report", "out"]);
     assert!(home.path().join("out/report.html").is_file());
     assert_eq!(home.state("blue").await, (59, false), "it stays closed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_was_killed_is_run_again() {
+    let home = Home::new().await;
+    home.succeeds(&["plan", "--queries", "5"]);
+    home.succeeds(&["start"]);
+    home.begins(Order::SwitchWrites).await;
+    assert!(home.refuses(&["cancel", "--yes"]).contains("switching"), "another order has to wait");
+    home.succeeds(&["switch", "--writes", "--yes"]);
+    assert_eq!(home.state("green").await, (59, true));
+    home.begins(Order::Rollback).await;
+    home.succeeds(&["rollback", "--yes"]);
+    assert_eq!(home.state("blue").await, (59, true));
+    home.begins(Order::SwitchWrites).await;
+    home.succeeds(&["run", "--yes"]);
+    assert!(home.succeeds(&["status"]).contains("finalized, green in use"));
+    let home = Home::new().await;
+    home.succeeds(&["plan", "--queries", "5"]);
+    home.succeeds(&["start"]);
+    home.succeeds(&["switch", "--writes", "--yes"]);
+    home.begins(Order::Finalize).await;
+    home.succeeds(&["finalize", "--yes"]);
+    assert!(home.succeeds(&["status"]).contains("finalized, green in use"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,10 +2,13 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 use embedders::StaticEmbedder;
 use memory_core::{Embedder as _, Error, ForgetRequest, MemoryPatch, MemoryStore as _, Purpose, Selection};
 use memory_testkit::make;
+use migrate::engine::{Engine, Order, Parts, Side};
+use migrate::record::file::FileRecords;
 use provider_alloydb::MIGRATOR;
 use provider_embedded::{EmbeddedConfig, EmbeddedProvider};
 use tempfile::TempDir;
@@ -64,6 +67,22 @@ impl Home {
     pub fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_orchestra-migrate"));
         command.args(arguments).current_dir(self.path()).env("ORCHESTRA_DATA", "/nowhere").output().expect("it runs")
+    }
+
+    /// Orders something and is gone before it is done, as a command that is killed.
+    pub async fn begins(&self, order: Order) {
+        let [blue, green] = [self.open("blue").await, self.open("green").await];
+        let parts = Parts {
+            blue: Side::of(blue.clone()),
+            green: Side::of(green.clone()),
+            records: Arc::new(FileRecords::new(self.path().join("orchestra-migrate.json"))),
+            clock: Arc::new(chrono::Utc::now),
+            timer: Arc::new(tokio::time::sleep),
+        };
+        Engine::open(parts).await.expect("a move").order(order).await.expect("it may be ordered");
+        for store in [blue, green] {
+            store.close().await.expect("close");
+        }
     }
 
     #[track_caller]

@@ -28,14 +28,20 @@ fn compare(moving: &Move, options: DiffOptions) -> (Diff, usize) {
 
 /// A move that follows, with what clients wrote before.
 pub fn following(seed: u64, changes_space: bool) -> Move {
-    let mut moving = Move::new(seed, changes_space);
+    let mut moving = used(seed, changes_space);
+    moving.plan();
+    moving.start();
+    moving
+}
+
+/// A store that clients have written to.
+fn used(seed: u64, changes_space: bool) -> Move {
+    let moving = Move::new(seed, changes_space);
     for _ in 0..60 {
         moving.world().client();
     }
     // What expires has expired before anything is compared.
     moving.world().clock.advance(std::time::Duration::from_secs(1));
-    moving.plan();
-    moving.start();
     moving
 }
 
@@ -57,7 +63,10 @@ fn stores_that_are_the_same_are_found_to_be_while_clients_write_and_movers_are_k
 
 #[test]
 fn a_comparison_does_not_wait_until_nobody_writes() {
-    let moving = following(7, false);
+    let mut moving = used(7, false);
+    // So many are moved at a time as keep up with the clients, who never leave nothing to do.
+    moving.plan_in_batches_of(50);
+    moving.start();
     (moving.world().traffic, moving.world().left) = (75, 2000);
     let (diff, _) = compare(&moving, DiffOptions::default());
     assert!(diff.ended_at.is_some() && diff.counts == Counts::default(), "{diff:?}");

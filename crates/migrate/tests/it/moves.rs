@@ -75,13 +75,14 @@ impl Move {
     }
 
     pub fn plan(&mut self) {
+        let batch = 2 + self.world().random.below(20);
+        self.plan_in_batches_of(batch);
+    }
+
+    pub fn plan_in_batches_of(&mut self, batch: usize) {
         let mut world = self.world();
-        let plan = Plan {
-            batch: 2 + world.random.below(20),
-            slowdown: 1.0 + world.random.below(4) as f64,
-            switch_deadline_ms: 3000,
-            ..Plan::default()
-        };
+        let plan =
+            Plan { batch, slowdown: 1.0 + world.random.below(4) as f64, switch_deadline_ms: 3000, ..Plan::default() };
         drop(world);
         let parts = self.parts();
         // Planning is done by hand, and again when it failed.

@@ -3,6 +3,7 @@
 
 mod copy;
 mod embed;
+mod keep;
 mod orders;
 mod pace;
 
@@ -279,8 +280,8 @@ impl Engine {
     }
 
     /// Follows until everything that had changed when it was called is on the other side: not longer, however much is written
-    /// meanwhile. What a transaction that is under way keeps from being read is waited for.
-    pub(crate) async fn follow_through(&mut self) -> Result<()> {
+    /// meanwhile. What a transaction that is under way keeps from being read is waited for. Whether it is all there.
+    pub(crate) async fn follow_through(&mut self) -> Result<bool> {
         let behind = self.followed + self.lag().await?;
         let mut waits = 0;
         while self.followed < behind && waits < WAITS {
@@ -290,10 +291,10 @@ impl Engine {
                     waits += 1;
                     self.parts.timer.sleep(IDLE).await;
                 }
-                Stepped::Rested => return Ok(()),
+                Stepped::Rested => break,
             }
         }
-        Ok(())
+        Ok(self.followed >= behind)
     }
 
     pub(crate) async fn put_diff(&mut self, diff: Diff) -> Result<()> {

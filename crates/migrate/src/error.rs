@@ -31,6 +31,15 @@ pub enum Error {
         #[source]
         source: memory_core::Error,
     },
+    /// A dump cannot be written. The move stands as it did.
+    #[error("the dump {} cannot be written", path.display())]
+    Dump {
+        /// Where.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: memory_core::BoxError,
+    },
     /// The record of the move cannot be read or written.
     #[error("the record of the move cannot be {operation}")]
     Record {
@@ -55,7 +64,7 @@ impl Error {
             Self::Refused { .. } | Self::Superseded => false,
             // A gate that refuses says that somebody else has come: the record tells who.
             Self::Store { source, .. } => source.is_retryable(),
-            Self::Record { .. } => true,
+            Self::Record { .. } | Self::Dump { .. } => true,
         }
     }
 }

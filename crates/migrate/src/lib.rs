@@ -13,6 +13,7 @@
 //! - [`serving`] is what a server has to know of a move: which store is in use.
 //! - [`stress`] loads them until they do not keep up, and compares what they find meanwhile with the exact answers.
 //! - [`http`] is the store of a running server, such as an embedded file, which is the server's own.
+//! - [`dump`] is a whole store in a file: what is kept of blue at the end.
 //! - [`import`] is what people already have elsewhere, as a store to move from.
 //!
 //! Who writes is decided by the stores themselves, by the epoch of their [`Gate`](memory_core::Gate): a mover that was taken for
@@ -49,6 +50,7 @@
 //! ```
 
 pub mod diff;
+pub mod dump;
 pub mod engine;
 mod error;
 pub mod gates;

@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 use memory_core::{ScanPosition, Timestamp};
 
 use crate::diff::Diff;
+use crate::dump::Kept;
 use crate::gates::Checked;
 use crate::plan::Plan;
 use crate::record::{Colour, Copied, Event, Phase, Record, Sample};
@@ -70,6 +71,7 @@ impl Record {
             diff: None,
             checked: None,
             stress: None,
+            dump: None,
             history: vec![Event { at: now, what: "planned".into() }],
         }
     }
@@ -170,6 +172,14 @@ impl Record {
         Self { stress: Some(stress), ..self.changed() }
     }
 
+    /// A dump of blue was kept.
+    #[must_use]
+    pub fn dumped(&self, kept: Kept, now: Timestamp) -> Self {
+        let mut next = self.at(self.phase.clone(), now, &format!("dump of {} items of blue kept", kept.items));
+        next.dump = Some(kept);
+        next
+    }
+
     /// The stream that was not needed any more has ended.
     #[must_use]
     pub fn released(&self) -> Self {
@@ -264,6 +274,8 @@ impl Record {
         next.follower_epoch = *closed_at;
         next.releasing = self.stream.clone().map(|former| (self.active, former));
         next.stream.clone_from(stream);
+        // It was of a blue that is in use again, or was.
+        next.dump = None;
         next.reads_on_green = if next.active == Colour::Green { 100 } else { 0 };
         Some(next)
     }

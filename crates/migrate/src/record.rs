@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::diff::Diff;
+use crate::dump::Kept;
 use crate::gates::Checked;
 use crate::plan::Plan;
 use crate::stress::Stress;
@@ -74,6 +75,9 @@ pub struct Record {
     /// What the last stress test showed.
     #[serde(default)]
     pub stress: Option<Stress>,
+    /// What was kept of blue before the end.
+    #[serde(default)]
+    pub dump: Option<Kept>,
     /// What was done when, oldest first.
     pub history: Vec<Event>,
 }

@@ -18,7 +18,8 @@ use crate::sides::At;
 #[derive(Debug, Args)]
 pub struct Place {
     /// The store in use: the configuration of a server, as `orchestra serve --config` takes it (variables of the environment do not
-    /// change it); the URL of a running server (with #blue or #green for a side of one that follows the move); or what is somewhere else, as jsonl:FILE, mem0:FILE or langchain:FILE, where the file
+    /// change it); the URL of a running server (with #blue or #green for a side of one that follows the move); a dump that a move kept, as
+    /// dump:FILE; or what is somewhere else, as jsonl:FILE, mem0:FILE or langchain:FILE, where the file
     /// of the last two says which table
     #[arg(long, global = true, default_value = "blue.yaml", value_name = "SIDE")]
     pub blue: At,

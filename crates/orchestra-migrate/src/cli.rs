@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use migrate::engine::{Engine, Order, Parts};
 
 use crate::arguments::{Follow, Place, PlanArgs, percent};
+use crate::finalize::Keep;
 use crate::sides::Sides;
 use crate::window::Window;
 use crate::{report, run, stress};
@@ -87,8 +88,14 @@ enum Command {
     /// Let blue be the store in use again; nothing that was written since is lost
     #[command(after_help = "Example:\n  orchestra-migrate rollback --yes")]
     Rollback(Follow),
-    /// End the move: blue follows no more, and stays closed as it is
-    Finalize,
+    /// Keep a dump of blue and end the move: blue follows no more, and stays closed as it is
+    ///
+    /// Asks first, and a dump that fails leaves the move as it was. What goes is the streams of changes, and with them the way
+    /// back. An empty store can be filled from the dump: name it as blue, dump:FILE.
+    #[command(
+        after_help = "Examples:\n  orchestra-migrate finalize\n  orchestra-migrate finalize --dump /backup/blue.jsonl.gz --yes\n  orchestra-migrate --record refill.json --blue dump:orchestra-migrate-blue.jsonl.gz --green other.yaml plan"
+    )]
+    Finalize(Keep),
     /// Give the move up, before green is in use
     Cancel,
     /// All of it: preparation, testing, cutover, validation, finalization; it stops where one of them fails
@@ -109,6 +116,8 @@ enum Command {
         stress_test: bool,
         #[command(flatten)]
         load: stress::Load,
+        #[command(flatten)]
+        keep: Keep,
         /// Roll a switch back in place of making one
         #[arg(long)]
         rollback: bool,
@@ -193,12 +202,12 @@ impl Cli {
             Command::Rollback(follow) => {
                 self.switch(&mut Engine::open(parts).await?, Order::Rollback, follow.follow).await
             }
-            Command::Finalize => self.end(parts, Order::Finalize, run::END).await,
-            Command::Cancel => self.end(parts, Order::Cancel, "give the move up").await,
+            Command::Finalize(keep) => self.finalize(&mut Engine::open(parts).await?, keep).await,
+            Command::Cancel => self.cancel(&mut Engine::open(parts).await?).await,
             Command::Stress(arguments) => {
                 stress::run(self, &mut Engine::open(parts).await?, &arguments.options()).await
             }
-            Command::Run { plan, maintenance_window, window_minutes, stress_test, load, rollback, report } => {
+            Command::Run { plan, maintenance_window, window_minutes, stress_test, load, keep, rollback, report } => {
                 let window =
                     maintenance_window.as_deref().map(|text| Window::parse(text, *window_minutes)).transpose()?;
                 if *rollback {
@@ -206,7 +215,7 @@ impl Cli {
                 }
                 let stress = stress_test.then(|| load.options(plan.queries));
                 let plan = plan.plan(&self.place.name, recorded_at);
-                run::run(self, parts, plan, window, stress.as_ref(), report).await
+                run::run(self, parts, plan, window, stress.as_ref(), keep, report).await
             }
             Command::Status { .. } | Command::Report { .. } => Ok(()),
         }

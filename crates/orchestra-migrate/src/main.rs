@@ -2,6 +2,7 @@
 
 mod arguments;
 mod cli;
+mod finalize;
 mod mistake;
 mod orders;
 mod report;

@@ -90,13 +90,8 @@ impl Cli {
         if follow { self.start(engine, true).await } else { self.show(engine) }
     }
 
-    pub async fn end(&self, parts: Parts, order: Order, what: &str) -> Result<()> {
-        let mut engine = Engine::open(parts).await?;
-        self.finish(&mut engine, order, what).await
-    }
-
-    pub async fn finish(&self, engine: &mut Engine, order: Order, what: &str) -> Result<()> {
-        self.order(engine, order, what).await?;
+    pub async fn cancel(&self, engine: &mut Engine) -> Result<()> {
+        self.order(engine, Order::Cancel, "give the move up").await?;
         if !self.dry_run {
             engine.run_until(|_, _| false).await?;
         }

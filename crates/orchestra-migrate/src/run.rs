@@ -11,12 +11,11 @@ use migrate::record::{Colour, Phase, Record};
 use migrate::stress::Options;
 
 use crate::cli::Cli;
+use crate::finalize::Keep;
 use crate::mistake::mistake;
 use crate::window::{Now, Window};
 use crate::{report, stress};
 
-/// What the end is, for whoever has to agree.
-pub const END: &str = "end the move: no rollback after this";
 /// The shares of reads that green answers before it is the store in use.
 const READS: [u8; 3] = [1, 10, 100];
 /// How long after the beginning of the wait it is told again.
@@ -28,6 +27,7 @@ pub async fn run(
     plan: Plan,
     window: Option<Window>,
     stress: Option<&Options>,
+    keep: &Keep,
     folder: &Path,
 ) -> Result<()> {
     if cli.is_dry() {
@@ -35,7 +35,8 @@ pub async fn run(
         println!(
             "would go through: preparation (copy, catch up), testing (compare, queries, gates), cutover (reads 1 %,"
         );
-        println!("10 %, 100 %, then writes), validation (compare and query in reverse), finalization (asks)");
+        println!("10 %, 100 %, then writes), validation (compare and query in reverse), finalization (asks,");
+        println!("and keeps a dump of blue unless told not to)");
         if let Some(options) = stress {
             println!("{}", stress::would(options)?);
         }
@@ -48,18 +49,24 @@ pub async fn run(
         Some(_) => Engine::open(parts).await?,
         None => Engine::plan(parts, plan).await?,
     };
-    let ran = phases(cli, &mut engine, window, stress).await;
+    let ran = phases(cli, &mut engine, window, stress, keep).await;
     report::write(engine.record(), folder)?;
     ran
 }
 
-async fn phases(cli: &Cli, engine: &mut Engine, window: Option<Window>, stress: Option<&Options>) -> Result<()> {
+async fn phases(
+    cli: &Cli,
+    engine: &mut Engine,
+    window: Option<Window>,
+    stress: Option<&Options>,
+    keep: &Keep,
+) -> Result<()> {
     // What a run that was killed in the middle of it had begun.
     if matches!(engine.record().phase, Phase::Switching { .. } | Phase::Opening { .. } | Phase::Undoing { .. }) {
         engine.run_until(is_settled).await?;
     }
     if Order::Finalize.is_under_way(engine.record()) {
-        return cli.finish(engine, Order::Finalize, END).await;
+        return cli.finalize(engine, keep).await;
     }
     if let Some(window) = window.filter(|window| window.at(Utc::now(), Duration::ZERO) == Now::TooLate)
         && engine.record().active == Colour::Blue
@@ -103,7 +110,7 @@ async fn phases(cli: &Cli, engine: &mut Engine, window: Option<Window>, stress: 
         cli.check(engine).await?;
     }
     tell("finalization");
-    cli.finish(engine, Order::Finalize, END).await
+    cli.finalize(engine, keep).await
 }
 
 /// Whether no switch is under way, nor anything left of one.
@@ -112,11 +119,13 @@ fn is_settled(record: &Record, _: u64) -> bool {
 }
 
 fn too_late(window: Window, work: Duration) -> anyhow::Error {
-    mistake(format!(
-        "the maintenance window ends at {}, and about {} s of work do not fit into what is left",
-        window.ends,
-        work.as_secs()
-    ))
+    let ends = window.ends;
+    mistake(if ends <= Utc::now() {
+        format!("the maintenance window ended at {ends}; give another one")
+    } else {
+        let work = work.as_secs();
+        format!("the maintenance window ends at {ends}, and about {work} s of work do not fit into what is left")
+    })
 }
 
 /// Follows until the window is open.

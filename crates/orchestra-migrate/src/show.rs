@@ -51,6 +51,9 @@ pub fn status(record: &Record, lag: Option<u64>, now: DateTime<Utc>) -> String {
     if record.reads_on_green > 0 && record.reads_on_green < 100 {
         let _ = writeln!(text, "{} % of reads on green", record.reads_on_green);
     }
+    if let Some(dump) = &record.dump {
+        let _ = writeln!(text, "a dump of blue, of {} items: {}", dump.items, dump.path);
+    }
     for event in record.history.iter().rev().take(10).rev() {
         let _ = writeln!(text, "  {}  {}", event.at.format("%Y-%m-%d %H:%M:%S"), event.what);
     }

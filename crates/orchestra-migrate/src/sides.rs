@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use chrono::{DateTime, Utc};
+use migrate::dump::Dump;
 use migrate::engine::Side;
 use migrate::http::HttpReplica;
 use migrate::import::LeftOut;
@@ -32,6 +33,8 @@ pub enum At {
     Config(PathBuf),
     /// The store of a running server, at this URL; of one that follows the move with `#blue` or `#green` behind it.
     Server(String),
+    /// A dump that a move kept of its blue.
+    Dump(PathBuf),
     /// What a library made: a file, or the description of a table.
     Import(Library, PathBuf),
 }
@@ -42,6 +45,9 @@ impl FromStr for At {
     fn from_str(text: &str) -> Result<Self, Infallible> {
         if text.starts_with("http://") || text.starts_with("https://") {
             return Ok(Self::Server(text.trim_end_matches('/').to_owned()));
+        }
+        if let Some(path) = text.strip_prefix("dump:") {
+            return Ok(Self::Dump(path.into()));
         }
         let import = text.split_once(':').and_then(|(name, path)| Some((Library::of(name)?, path)));
         Ok(match import {
@@ -56,6 +62,7 @@ impl fmt::Display for At {
         match self {
             Self::Config(file) => write!(f, "{}", file.display()),
             Self::Server(url) => f.write_str(url),
+            Self::Dump(path) => write!(f, "dump:{}", path.display()),
             Self::Import(library, path) => write!(f, "{library}:{}", path.display()),
         }
     }
@@ -74,6 +81,7 @@ pub struct Sides {
 enum Ready<'a> {
     Config(&'a Path, Box<Settings>),
     Server(HttpReplica),
+    Dump(&'a Path),
     Import(Library, &'a Path),
 }
 
@@ -82,7 +90,7 @@ impl Sides {
     pub async fn open(place: &Place, recorded_at: DateTime<Utc>) -> Result<Self> {
         let blue = ready(&place.blue, Colour::Blue, place.blue_key_file.as_deref()).await?;
         let green = ready(&place.green, Colour::Green, place.green_key_file.as_deref()).await?;
-        if let Ready::Import(..) = green {
+        if let Ready::Import(..) | Ready::Dump(_) = green {
             return Err(mistake(format!("{} can only be read; name a store to move to as green", place.green)));
         }
         if where_is(&place.blue, &blue).await? == where_is(&place.green, &green).await? {
@@ -106,6 +114,10 @@ impl Sides {
                 let embedder = server.embedder().await.with_context(|| format!("{at} does not answer"))?;
                 let (replica, search) = (Arc::new(server.clone()), Arc::new(server));
                 Ok(Side { replica, search: Some(search), embedder: Some(Arc::new(embedder)), is_read_only: false })
+            }
+            Ready::Dump(file) => {
+                let dump = Dump::open(file, Arc::new(Utc::now)).await;
+                Ok(Side::read_only(dump.with_context(|| format!("{at} cannot be opened"))?))
             }
             Ready::Import(library, file) => {
                 let import = library.open(file, &place.tenant, recorded_at).await;
@@ -163,6 +175,7 @@ async fn ready<'a>(at: &'a At, colour: Colour, key_file: Option<&Path>) -> Resul
                 None => server,
             })
         }
+        At::Dump(file) => Ready::Dump(file),
         At::Import(library, file) => Ready::Import(*library, file),
     })
 }
@@ -171,7 +184,7 @@ async fn ready<'a>(at: &'a At, colour: Colour, key_file: Option<&Path>) -> Resul
 async fn where_is(at: &At, ready: &Ready<'_>) -> Result<String> {
     Ok(match ready {
         Ready::Config(_, settings) => side::place(settings).await?,
-        Ready::Server(_) | Ready::Import(..) => at.to_string(),
+        Ready::Server(_) | Ready::Dump(_) | Ready::Import(..) => at.to_string(),
     })
 }
 
@@ -202,6 +215,8 @@ mod tests {
             assert_eq!(at(text).to_string(), text);
             assert!(matches!(at(text), At::Import(found, _) if found == library), "{text}");
         }
+        assert_eq!(at("dump:a.gz"), At::Dump("a.gz".into()));
+        assert_eq!(at("dump:a.gz").to_string(), "dump:a.gz");
         assert_eq!(at("langchain:x"), At::Import(Library::Langchain, "x".into()));
         assert_eq!(at("other:x"), At::Config("other:x".into()), "a file may have any name");
     }

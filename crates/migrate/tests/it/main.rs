@@ -1,6 +1,7 @@
 //! Moves of stores in memory under traffic, killed anywhere; and records on real files and servers.
 
 mod diffs;
+mod dumps;
 mod gates;
 mod import;
 mod moves;

@@ -6,6 +6,7 @@ use memory_testkit::make;
 use memory_testkit::services::{self, Service};
 use migrate::engine::Order;
 use provider_alloydb::{AlloyDbConfig, AlloyDbMemoryProvider};
+use sqlx::{Connection as _, PgConnection};
 
 use crate::home::{Home, database};
 
@@ -110,7 +111,7 @@ async fn a_file_moves_to_postgres_and_back() {
     // What is written to green comes to blue with the rollback.
     let mut config = AlloyDbConfig::from_url(&url).expect("a URL");
     (config.role, config.vector_dim) = (Some("orchestra_app".into()), StaticEmbedder::built_in().space().dimensions);
-    let store = AlloyDbMemoryProvider::connect(config).await.expect("connect");
+    let store = AlloyDbMemoryProvider::connect(config.clone()).await.expect("connect");
     let scope = make::user("acme", "ann");
     let memory = make::memory(&scope, "written on green", chrono::Utc::now());
     store.insert(make::batch([memory.clone()])).await.expect("green is in use");
@@ -125,5 +126,25 @@ async fn a_file_moves_to_postgres_and_back() {
     assert_eq!(home.state("blue").await, (60, true));
     home.succeeds(&["verify"]);
     home.succeeds(&["switch", "--writes", "--yes"]);
+    let mut green = PgConnection::connect(&url).await.expect("connect");
+    let mut triggers = async || -> i64 {
+        let count = "SELECT count(*) FROM pg_trigger WHERE tgname = 'fence' OR tgname LIKE 'note\\_%'";
+        sqlx::query_scalar(count).fetch_one(&mut green).await.expect("a number")
+    };
+    assert!(triggers().await > 0, "blue follows it");
+    // What was written behind a transaction that is under way cannot be read yet, and would not be in the dump.
+    let mut under_way = PgConnection::connect(&url).await.expect("connect");
+    for statement in ["BEGIN", "SELECT pg_current_xact_id()"] {
+        sqlx::query(statement).execute(&mut under_way).await.expect("it has begun");
+    }
+    let store = AlloyDbMemoryProvider::connect(config).await.expect("connect");
+    store.insert(make::batch([make::memory(&scope, "behind it", chrono::Utc::now())])).await.expect("green is in use");
+    store.close().await;
+    let refused = home.refuses(&["finalize", "--yes"]);
+    assert!(refused.contains("blue does not catch up"), "{refused}");
+    under_way.close().await.expect("close");
     home.succeeds(&["finalize", "--yes"]);
+    assert_eq!(home.state("blue").await, (61, false));
+    assert_eq!(triggers().await, 0, "nothing of the move is left on the store in use");
+    green.close().await.expect("close");
 }

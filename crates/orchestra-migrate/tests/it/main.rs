@@ -1,6 +1,8 @@
 //! The program itself.
 
 mod commands;
+mod dump;
 mod home;
+mod server;
 mod sides;
 mod stress;

@@ -1,47 +1,12 @@
 //! Sides of every kind: running servers, and what people have elsewhere.
 
-use std::net::SocketAddr;
-
 use memory_core::{MemoryStore as _, Scope};
 use memory_testkit::make;
 use memory_testkit::services::{self, Service};
-use orchestra_api::config::Settings;
-use orchestra_api::serve::serve_until;
 use sqlx::{Connection as _, Executor as _};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
 use crate::home::{Home, database};
-
-/// A server in this process that has the file of a side open.
-struct Server {
-    address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    ended: JoinHandle<()>,
-}
-
-impl Server {
-    async fn of(home: &Home, side: &str) -> Self {
-        let mut settings = Settings::for_data(home.path().join(side));
-        settings.listen = "127.0.0.1:0".parse().expect("an address");
-        let ((stop, stopped), (ready, is_ready)) = (oneshot::channel::<()>(), oneshot::channel());
-        let ended = tokio::spawn(async move {
-            let stopped = async { drop(stopped.await) };
-            let served = serve_until(settings, |address| ready.send(address).expect("somebody waits"), stopped).await;
-            served.expect("it serves");
-        });
-        Self { address: is_ready.await.expect("it is ready"), stop, ended }
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    async fn end(self) {
-        drop(self.stop);
-        self.ended.await.expect("it ends");
-    }
-}
+use crate::server::Server;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_files_of_running_servers_move_there_and_back() {

@@ -96,6 +96,17 @@ impl PlanArgs {
 }
 
 impl Place {
+    /// For who only reads the record: nothing is made where it is not there.
+    pub fn records_to_read(&self) -> Result<Arc<dyn Records>> {
+        Ok(match &self.record_url {
+            None => Arc::new(FileRecords::new(&self.record)),
+            Some(url) => {
+                let reader = PostgresRecords::reader(&url.as_str().into(), &self.name);
+                Arc::new(reader.map_err(|error| mistake(format!("--record-url: {error}")))?)
+            }
+        })
+    }
+
     pub async fn records(&self) -> Result<Arc<dyn Records>> {
         Ok(match &self.record_url {
             None => Arc::new(FileRecords::new(&self.record)),

@@ -139,12 +139,17 @@ impl Cli {
             return self.status(*watch).await;
         }
         if let Command::Report { folder } = &self.command {
-            return report::write(&self.record().await?, folder);
+            let record = self.record().await?;
+            if self.dry_run {
+                println!("would write report.json and report.html into {}", folder.display());
+                return Ok(());
+            }
+            return report::write(&record, folder);
         }
         if let Command::Stress(stress::Args { gpu_soak: Some(seconds), .. }) = &self.command {
             return stress::keep_busy(self, *seconds);
         }
-        let records = self.place.records().await?;
+        let records = if self.dry_run { self.place.records_to_read()? } else { self.place.records().await? };
         let recorded_at = records.load().await?.and_then(|record| record.plan.recorded_at);
         // Stores keep microseconds.
         let recorded_at = recorded_at.unwrap_or_else(|| chrono::Utc::now().trunc_subsecs(6));

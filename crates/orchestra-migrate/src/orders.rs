@@ -30,6 +30,8 @@ impl Cli {
     pub async fn start(&self, engine: &mut Engine, follow: bool) -> Result<()> {
         if engine.record().phase == Phase::Planned {
             self.order(engine, Order::Start, "copy everything to green").await?;
+        } else if self.dry_run {
+            println!("would go on: {}, {} in use", engine.record().phase, engine.record().active);
         }
         if self.dry_run {
             return Ok(());
@@ -135,7 +137,7 @@ impl Cli {
     }
 
     pub async fn record(&self) -> Result<migrate::record::Record> {
-        let record = self.place.records().await?.load().await?;
+        let record = self.place.records_to_read()?.load().await?;
         record.ok_or_else(|| mistake("no move is planned there; `plan` one first"))
     }
 

@@ -64,9 +64,14 @@ impl Home {
         (memories, takes)
     }
 
-    pub fn run(&self, arguments: &[&str]) -> Output {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_orchestra-migrate"));
-        command.args(arguments).current_dir(self.path()).env("ORCHESTRA_DATA", "/nowhere").output().expect("it runs")
+        command.args(arguments).current_dir(self.path()).env("ORCHESTRA_DATA", "/nowhere");
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("it runs")
     }
 
     /// Orders something and is gone before it is done, as a command that is killed.

@@ -1,6 +1,7 @@
 //! The program itself.
 
 mod commands;
+mod databases;
 mod dry_run;
 mod dump;
 mod home;

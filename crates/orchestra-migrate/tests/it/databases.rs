@@ -127,3 +127,48 @@ async fn a_mover_that_is_killed_in_its_copy_goes_on_from_there() {
         store.close().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_record_of_a_move_may_be_in_a_database() {
+    let Some(server) = services::url(Service::Postgres) else { return };
+    let url = database(&server).await;
+    let home = Home::new().await;
+    let with = |more: &[&'static str]| -> Vec<String> {
+        ["--record-url", &url, "--name", "spring"].iter().chain(more).map(|&argument| argument.to_owned()).collect()
+    };
+    let succeeds = |more: &[&'static str]| {
+        let all = with(more);
+        home.succeeds(&all.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let refuses = |more: &[&'static str]| {
+        let all = with(more);
+        home.refuses(&all.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    const TABLES: &str = "SELECT to_regclass('orchestra_moves')::text WHERE to_regclass('orchestra_moves') IS NOT NULL";
+    assert!(refuses(&["status"]).contains("no move is planned"));
+    succeeds(&["plan", "--dry-run"]);
+    assert_eq!(rows(&url, TABLES).await, [""; 0], "a dry run makes no table");
+    succeeds(&["plan", "--batch", "7", "--queries", "5"]);
+    assert!(refuses(&["plan"]).contains("planned already"));
+    succeeds(&["start"]);
+    succeeds(&["switch", "--writes", "--yes"]);
+    succeeds(&["rollback", "--yes"]);
+    succeeds(&["switch", "--writes", "--yes"]);
+    assert!(succeeds(&["status"]).contains("move spring: following, green in use"));
+    // Another move has a record of its own there; a file has none.
+    let other = home.refuses(&["--record-url", &url, "--name", "autumn", "status"]);
+    assert!(other.contains("no move is planned"), "{other}");
+    assert!(home.refuses(&["status"]).contains("no move is planned"));
+    succeeds(&["finalize", "--yes"]);
+    succeeds(&["report", "out"]);
+    assert!(home.path().join("out/report.html").is_file());
+    assert!(home.path().join("orchestra-migrate-blue.jsonl.gz").is_file(), "where it was called");
+    assert!(!home.path().join("orchestra-migrate.json").exists());
+    assert_eq!(
+        rows(&url, "SELECT name || ' ' || (record::jsonb -> 'phase' ->> 'at') FROM orchestra_moves").await,
+        ["spring finalized"]
+    );
+    assert_eq!((home.state("blue").await, home.state("green").await), ((59, false), (59, true)));
+    let refused = home.refuses(&["--record-url", "postgres://ann:s3cret@:not-a-port/x", "status"]);
+    assert!(refused.contains("--record-url") && !refused.contains("s3cret"), "{refused}");
+}

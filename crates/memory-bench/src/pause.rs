@@ -15,7 +15,7 @@ use memory_core::Embedder as _;
 use memory_testkit::services::{self, Server, Service};
 use migrate::engine::{Engine, Order, Parts, Side};
 use migrate::plan::Plan;
-use migrate::probe::{Direct, Search};
+use migrate::probe::{AnswerCache, Direct, Search};
 use migrate::record::file::FileRecords;
 use migrate::record::{Colour, Phase};
 use provider_alloydb::{AlloyDbConfig, AlloyDbMemoryProvider, AlloyDbReplica, MIGRATOR};
@@ -153,7 +153,13 @@ impl Store {
         let store = AlloyDbMemoryProvider::connect(config.clone()).await?;
         let replica = AlloyDbReplica::connect(config).await?;
         let search: Arc<dyn Search> = Arc::new(Direct(Arc::new(store)));
-        Ok(Side { replica: Arc::new(replica), search: Some(search), embedder: None, is_read_only: false })
+        Ok(Side {
+            replica: Arc::new(replica),
+            search: Some(search),
+            embedder: None,
+            answers: AnswerCache::None,
+            is_read_only: false,
+        })
     }
 }
 

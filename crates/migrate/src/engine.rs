@@ -18,7 +18,7 @@ use crate::diff::Diff;
 use crate::gates::Checked;
 use crate::machine::Step;
 use crate::plan::Plan;
-use crate::probe::{Direct, Search};
+use crate::probe::{AnswerCache, Direct, Search};
 use crate::record::{Colour, Phase, Record, Records};
 use crate::stress::Stress;
 use crate::{Error, Result};
@@ -43,6 +43,8 @@ pub struct Side {
     /// What makes the vectors of the side: those of another space are made anew by it on the way here. Without it vectors stay as
     /// they are.
     pub embedder: Option<Arc<dyn Embedder>>,
+    /// Its cache of answers, which is not moved.
+    pub answers: AnswerCache,
     /// Whether it can only be read, such as a source that something else writes to: it may be blue alone, is copied and not
     /// followed, and nothing goes back to it.
     pub is_read_only: bool,
@@ -53,13 +55,25 @@ impl Side {
     #[must_use]
     pub fn of<T: MemoryStore + Replica + Clone + 'static>(both: T) -> Self {
         let replica = Arc::new(both.clone());
-        Self { replica, search: Some(Arc::new(Direct(Arc::new(both)))), embedder: None, is_read_only: false }
+        Self {
+            replica,
+            search: Some(Arc::new(Direct(Arc::new(both)))),
+            embedder: None,
+            answers: AnswerCache::None,
+            is_read_only: false,
+        }
     }
 
     /// A side that can only be read, and not be searched.
     #[must_use]
     pub fn read_only(replica: impl Replica + 'static) -> Self {
-        Self { replica: Arc::new(replica), search: None, embedder: None, is_read_only: true }
+        Self {
+            replica: Arc::new(replica),
+            search: None,
+            embedder: None,
+            answers: AnswerCache::None,
+            is_read_only: true,
+        }
     }
 
     /// This side, its vectors made by `embedder`.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::diff::{Counts, Diff, DiffOptions};
 use crate::engine::Engine;
 use crate::plan::Plan;
-use crate::probe::Probes;
+use crate::probe::{Cached, Probes};
 use crate::record::Colour;
 use crate::{Error, Result};
 
@@ -90,7 +90,8 @@ pub fn decide(plan: &Plan, diff: &Diff, probes: &Probes, lag: u64) -> Vec<Gate> 
     let asked = [functional(diff), lag_of(plan, lag), security(probes)];
     let of_search = wanted.recall.map(|least| search(probes, least));
     let of_speed = wanted.improvement.map(|improvement| performance(probes, improvement));
-    asked.into_iter().chain(of_search).chain(of_speed).collect()
+    let of_cache = hit_rate(&probes.cached, wanted.hit_rate);
+    asked.into_iter().chain(of_search).chain(of_speed).chain([of_cache]).collect()
 }
 
 fn functional(diff: &Diff) -> Gate {
@@ -152,4 +153,27 @@ fn performance(probes: &Probes, improvement: f64) -> Gate {
         wanted,
         "give green larger machines or an index, or plan with a smaller gates.improvement",
     )
+}
+
+/// Answers are not moved, so what green's cache lacks is computed again, and paid again: that is told whether or not somebody wants
+/// a number.
+fn hit_rate(cached: &Cached, least: Option<f64>) -> Gate {
+    let (name, wanted) = ("hit rate", least.map_or_else(|| "any".to_owned(), |least| format!("at least {least}")));
+    let (tenants, of, blue, green) = match cached {
+        Cached::NothingToLose(why) => return Gate::not_asked(name, true, why, wanted, ""),
+        Cached::NotAsked | Cached::Unknown(_) => {
+            let why = if let Cached::Unknown(why) = cached { why } else { "no side has a search" };
+            return Gate::not_asked(name, least.is_none(), why, wanted, "plan without gates.hit_rate");
+        }
+        Cached::Counted { tenants, of, blue, green } => (tenants, of, *blue, *green),
+    };
+    let kept = if blue == 0 { 1.0 } else { (green as f64 / blue as f64).min(1.0) };
+    let lost = blue.saturating_sub(green);
+    let tenants = if tenants == of { of.to_string() } else { format!("{tenants} of {of}") };
+    let found = format!(
+        "green's cache has {green} answers, blue's {blue} (tenants: {tenants}), so {kept:.3}; {lost} are computed again when they are \
+         asked for"
+    );
+    let advice = "name the Redis of blue's cache for green's too, or plan with a smaller gates.hit_rate";
+    Gate::asked(name, least.is_none_or(|least| kept >= least), found, wanted, advice)
 }

@@ -40,6 +40,8 @@ pub struct Gates {
     pub recall: Option<f64>,
     /// How much less time green has to take than blue at p95: `0.4` is 40 % less, `-0.5` allows half as much again.
     pub improvement: Option<f64>,
+    /// The least share of the answers in blue's cache that green's has: `0.0..=1.0`. Answers are not moved.
+    pub hit_rate: Option<f64>,
 }
 
 impl Default for Plan {
@@ -59,7 +61,7 @@ impl Default for Plan {
 
 impl Default for Gates {
     fn default() -> Self {
-        Self { queries: 100, recall: Some(0.95), improvement: None }
+        Self { queries: 100, recall: Some(0.95), improvement: None, hit_rate: None }
     }
 }
 
@@ -95,6 +97,9 @@ impl Plan {
         if self.gates.improvement.is_some_and(|improvement| !improvement.is_finite() || improvement >= 1.0) {
             return refused("gates.improvement is not less than 1");
         }
+        if self.gates.hit_rate.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+            return refused("gates.hit_rate is not 0 to 1");
+        }
         Ok(())
     }
 }
@@ -113,6 +118,7 @@ mod tests {
             (Plan { slowdown: f64::NAN, ..Plan::default() }, "slowdown"),
             (Plan { gates: Gates { recall: Some(1.1), ..Gates::default() }, ..Plan::default() }, "recall"),
             (Plan { gates: Gates { improvement: Some(1.0), ..Gates::default() }, ..Plan::default() }, "improvement"),
+            (Plan { gates: Gates { hit_rate: Some(1.1), ..Gates::default() }, ..Plan::default() }, "hit_rate"),
         ] {
             let error = plan.check().unwrap_err().to_string();
             assert!(error.contains(named), "{error}");

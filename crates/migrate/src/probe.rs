@@ -1,5 +1,6 @@
 //! Whether both stores find the same, how fast, and nothing of another tenant: the same queries are sent to both.
 
+mod answers;
 mod search;
 
 use std::collections::BTreeSet;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use memory_core::{Embedding, Item, Memory, MemoryId, ScanPosition, Scope};
 use serde::{Deserialize, Serialize};
 
+pub use answers::{AnswerCache, Cached};
 pub use search::{Answer, Direct, Hit, Search};
 
 use crate::Result;
@@ -33,6 +35,9 @@ pub struct Probes {
     pub green: Latency,
     /// Memories that green showed to a tenant whose they are not.
     pub leaks: u64,
+    /// How many answers the caches of both sides hold.
+    #[serde(default)]
+    pub cached: Cached,
     /// The sides that have no search, so that nothing was asked of them.
     #[serde(default)]
     pub not_asked: Vec<Colour>,
@@ -64,6 +69,12 @@ impl Latency {
             |share: usize| micros.get((micros.len() * share).div_ceil(100).saturating_sub(1)).copied().unwrap_or(0);
         Self { p50_us: at(50), p95_us: at(95), p99_us: at(99) }
     }
+}
+
+/// What of the store in use is asked about.
+struct Sampled {
+    memories: Vec<Memory>,
+    tenants: BTreeSet<String>,
 }
 
 /// What one side found.
@@ -106,7 +117,8 @@ impl Engine {
         if blue.is_none() && green.is_none() {
             return Ok(probes);
         }
-        let sample = self.sample(self.record().plan.gates.queries).await?;
+        let Sampled { memories: sample, tenants } = self.sample_with_tenants(self.record().plan.gates.queries).await?;
+        probes.cached = self.count_answers(&tenants).await?;
         let tenants: BTreeSet<Scope> = sample.iter().map(|memory| memory.scope.whole_tenant()).collect();
         let (mut of_blue, mut of_green, mut overlaps) = (Answers::default(), Answers::default(), Vec::new());
         for memory in &sample {
@@ -148,6 +160,12 @@ impl Engine {
 
     /// Memories with vectors, from all over the store in use, at most so many.
     pub(crate) async fn sample(&self, count: usize) -> Result<Vec<Memory>> {
+        Ok(self.sample_with_tenants(count).await?.memories)
+    }
+
+    /// The same, and every tenant that there is.
+    async fn sample_with_tenants(&self, count: usize) -> Result<Sampled> {
+        let mut all_tenants = BTreeSet::new();
         let (active, batch) = (self.record().active, self.record().plan.batch);
         let (mut sample, mut stride, mut seen) = (Vec::new(), 1, 0_usize);
         let mut after: Option<ScanPosition> = None;
@@ -156,6 +174,10 @@ impl Engine {
             let page = replica.scan(after.as_ref(), batch).await.map_err(of(active, "scan"))?;
             for item in page.items {
                 let Item::Memory(whole) = item else { continue };
+                let tenant = whole.current.memory.scope.tenant_name();
+                if !all_tenants.contains(tenant) {
+                    all_tenants.insert(tenant.to_owned());
+                }
                 if whole.current.embedding.is_none() {
                     continue;
                 }
@@ -179,7 +201,7 @@ impl Engine {
             }
         }
         let step = sample.len().div_ceil(count.max(1)).max(1);
-        Ok(sample.into_iter().step_by(step).take(count).collect())
+        Ok(Sampled { memories: sample.into_iter().step_by(step).take(count).collect(), tenants: all_tenants })
     }
 
     /// What a side finds for the text and the vector of a memory; nothing where it has no vector of it any more.

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use memory_core::{Embedder, MemoryStore, Replica, Result};
+use memory_core::{Embedder, MemoryStore, Replica, Result, SemanticCache};
 use provider_alloydb::{AlloyDbMemoryProvider, AlloyDbReplica};
 use provider_embedded::{EmbeddedConfig, EmbeddedProvider};
 
-use crate::config::{MediumTermProvider, Settings};
-use crate::state::tiers::{embedder, open_alloydb};
+use crate::config::{MediumTermProvider, Settings, ShortTermProvider};
+use crate::state::tiers::{cache_embedder, embedder, open_alloydb, open_redis};
 
 /// The memories of a configuration, open.
 pub struct Opened {
@@ -20,7 +20,25 @@ pub struct Opened {
     pub replica: Arc<dyn Replica>,
     /// What makes their vectors.
     pub embedder: Arc<dyn Embedder>,
+    /// The cache of answers beside them.
+    pub answers: Answers,
     provider: Provider,
+}
+
+/// The cache of answers of a configuration.
+#[derive(Debug)]
+pub enum Answers {
+    /// It names none.
+    None,
+    /// It is in a file that a server of the configuration has open.
+    Elsewhere,
+    /// This one.
+    Cache {
+        /// The cache. A Redis need not be there.
+        cache: Arc<dyn SemanticCache>,
+        /// What it compares questions by, where other configurations may name the same cache: the model, and how alike two must be.
+        by: Option<String>,
+    },
 }
 
 enum Provider {
@@ -61,7 +79,11 @@ pub async fn open(settings: &Settings) -> anyhow::Result<Opened> {
             config.max_size_bytes = settings.limits.data_bytes;
             let file = EmbeddedProvider::open(config).await?;
             let (store, replica) = (Arc::new(file.clone()), Arc::new(file.clone()));
-            Ok(Opened { store, replica, embedder, provider: Provider::Embedded(file) })
+            let answers = match settings.short_term_provider {
+                ShortTermProvider::Embedded => Answers::Cache { cache: Arc::new(file.clone()), by: None },
+                _ => answers(settings, &embedder).await?,
+            };
+            Ok(Opened { store, replica, embedder, answers, provider: Provider::Embedded(file) })
         }
         MediumTermProvider::AlloyDb => {
             let dimensions = embedder.space().dimensions;
@@ -69,7 +91,24 @@ pub async fn open(settings: &Settings) -> anyhow::Result<Opened> {
             let replica = AlloyDbReplica::connect(settings.alloydb(dimensions).await?).await?;
             let (as_store, as_replica) = (Arc::new(store.clone()), Arc::new(replica.clone()));
             let provider = Provider::AlloyDb(store, replica);
-            Ok(Opened { store: as_store, replica: as_replica, embedder, provider })
+            let answers = answers(settings, &embedder).await?;
+            Ok(Opened { store: as_store, replica: as_replica, embedder, answers, provider })
+        }
+    }
+}
+
+/// The cache of answers that is not in the file of the memories.
+async fn answers(settings: &Settings, of_memories: &Arc<dyn Embedder>) -> anyhow::Result<Answers> {
+    match settings.short_term_provider {
+        ShortTermProvider::None => Ok(Answers::None),
+        ShortTermProvider::Embedded => Ok(Answers::Elsewhere),
+        ShortTermProvider::Redis => {
+            let (choice, of_memories) = (settings.cache_embedder.clone(), of_memories.clone());
+            let embedder = tokio::task::spawn_blocking(move || cache_embedder(&choice, of_memories)).await;
+            let embedder = embedder.context("the cache's embedder cannot be set up")??;
+            let redis = open_redis(settings, embedder.space()).await?;
+            let by = Some(format!("{} at {}", embedder.space(), settings.cache_threshold));
+            Ok(redis.map_or(Answers::None, |redis| Answers::Cache { cache: Arc::new(redis), by }))
         }
     }
 }

@@ -78,6 +78,10 @@ pub struct PlanArgs {
     /// How much less time green has to take than blue at p95: 0.4 is 40 % less
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     improvement: Option<f64>,
+    /// The least share of the answers in blue's cache that green's has to have: they are not moved, so without a Redis that both
+    /// use there are none
+    #[arg(long, value_name = "SHARE")]
+    hit_rate: Option<f64>,
 }
 
 impl PlanArgs {
@@ -89,7 +93,12 @@ impl PlanArgs {
             items_per_second: self.items_per_second,
             lag_gate: self.lag_gate,
             switch_deadline_ms: self.switch_deadline_ms,
-            gates: Gates { queries: self.queries, recall: Some(self.recall), improvement: self.improvement },
+            gates: Gates {
+                queries: self.queries,
+                recall: Some(self.recall),
+                improvement: self.improvement,
+                hit_rate: self.hit_rate,
+            },
             ..Plan::default()
         }
     }

@@ -14,6 +14,7 @@ use migrate::dump::Dump;
 use migrate::engine::Side;
 use migrate::http::HttpReplica;
 use migrate::import::LeftOut;
+use migrate::probe::AnswerCache;
 use migrate::record::Colour;
 use orchestra_api::config::{Secret, Settings};
 use orchestra_api::side;
@@ -105,6 +106,13 @@ impl Sides {
                     replica: store.replica.clone(),
                     search: Some(Arc::new(migrate::probe::Direct(store.store.clone()))),
                     embedder: Some(store.embedder.clone()),
+                    answers: match &store.answers {
+                        side::Answers::None => AnswerCache::None,
+                        side::Answers::Elsewhere => AnswerCache::Unknown("keeps them in a file of its server"),
+                        side::Answers::Cache { cache, by } => {
+                            AnswerCache::Cache { cache: cache.clone(), by: by.clone() }
+                        }
+                    },
                     is_read_only: false,
                 };
                 opened.push(store);
@@ -113,7 +121,13 @@ impl Sides {
             Ready::Server(server) => {
                 let embedder = server.embedder().await.with_context(|| format!("{at} does not answer"))?;
                 let (replica, search) = (Arc::new(server.clone()), Arc::new(server));
-                Ok(Side { replica, search: Some(search), embedder: Some(Arc::new(embedder)), is_read_only: false })
+                Ok(Side {
+                    replica,
+                    search: Some(search),
+                    embedder: Some(Arc::new(embedder)),
+                    answers: AnswerCache::Unknown("is a server, whose cache is its own"),
+                    is_read_only: false,
+                })
             }
             Ready::Dump(file) => {
                 let dump = Dump::open(file, Arc::new(Utc::now)).await;

@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use memory_core::{Embedder as _, EmbeddingSpace, MemoryStore};
 use memory_testkit::services::{self, Server, Service};
 use migrate::engine::Side;
-use migrate::probe::Direct;
+use migrate::probe::{AnswerCache, Direct};
 use provider_alloydb::{AlloyDbConfig, AlloyDbMemoryProvider, AlloyDbReplica, MIGRATOR};
 use provider_embedded::{EmbeddedConfig, EmbeddedProvider};
 use sqlx::postgres::{PgConnectOptions, PgPoolCopyExt as _};
@@ -59,7 +59,7 @@ impl Postgres {
 
     pub fn side(&self) -> Side {
         let (replica, search) = (Arc::new(self.replica.clone()), Arc::new(Direct(self.store())));
-        Side { replica, search: Some(search), embedder: None, is_read_only: false }
+        Side { replica, search: Some(search), embedder: None, answers: AnswerCache::None, is_read_only: false }
     }
 
     pub fn store(&self) -> Arc<dyn MemoryStore> {

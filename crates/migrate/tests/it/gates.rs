@@ -5,7 +5,7 @@ use migrate::diff::{Counts, Diff};
 use migrate::engine::Engine;
 use migrate::gates::decide;
 use migrate::plan::{Gates, Plan};
-use migrate::probe::{Latency, Probes};
+use migrate::probe::{Cached, Latency, Probes};
 use migrate::record::Colour;
 
 use crate::diffs::following;
@@ -55,6 +55,7 @@ fn each_gate_fails_by_its_own_number() {
         repaired: 0,
         samples: Vec::new(),
     };
+    let counted = |blue, green| Cached::Counted { tenants: 1, of: 1, blue, green };
     let latency = |p95_us| Latency { p50_us: 1, p95_us, p99_us: 1 };
     let probes = Probes {
         queries: 10,
@@ -62,9 +63,10 @@ fn each_gate_fails_by_its_own_number() {
         green_recall: 0.97,
         blue: latency(1000),
         green: latency(600),
+        cached: counted(10, 5),
         ..Probes::default()
     };
-    let gates = Gates { queries: 10, recall: Some(0.95), improvement: Some(0.4) };
+    let gates = Gates { queries: 10, recall: Some(0.95), improvement: Some(0.4), hit_rate: Some(0.5) };
     let plan = Plan { lag_gate: 5, gates, ..Plan::default() };
     let failed = |plan: &Plan, diff: &Diff, probes: &Probes, lag| -> Vec<String> {
         let gates = decide(plan, diff, probes, lag);
@@ -79,6 +81,22 @@ fn each_gate_fails_by_its_own_number() {
     assert_eq!(failed(&plan, &diff, &Probes { leaks: 1, ..probes.clone() }, 0), ["security"]);
     assert_eq!(failed(&plan, &diff, &Probes { green_recall: 0.94, ..probes.clone() }, 0), ["search"]);
     assert_eq!(failed(&plan, &diff, &Probes { green: latency(601), ..probes.clone() }, 0), ["performance"]);
-    let unasked = Plan { gates: Gates { recall: None, improvement: None, ..plan.gates.clone() }, ..plan };
-    assert_eq!(failed(&unasked, &diff, &Probes { green_recall: 0.0, green: latency(9999), ..probes }, 0), [""; 0]);
+    let with = |cached: Cached| Probes { cached, ..probes.clone() };
+    assert_eq!(failed(&plan, &diff, &with(counted(10, 4)), 0), ["hit rate"]);
+    assert_eq!(failed(&plan, &diff, &with(counted(0, 0)), 0), [""; 0], "there is nothing to lose");
+    assert_eq!(failed(&plan, &diff, &with(Cached::NothingToLose("none".into())), 0), [""; 0]);
+    for unknown in [Cached::Unknown("no".into()), Cached::NotAsked] {
+        assert_eq!(failed(&plan, &diff, &with(unknown), 0), ["hit rate"], "what is wanted has to be known");
+    }
+    let unasked =
+        Plan { gates: Gates { recall: None, improvement: None, hit_rate: None, ..plan.gates.clone() }, ..plan };
+    assert_eq!(
+        failed(
+            &unasked,
+            &diff,
+            &Probes { green_recall: 0.0, green: latency(9999), cached: counted(10, 0), ..probes },
+            0
+        ),
+        [""; 0]
+    );
 }

@@ -9,7 +9,7 @@ use memory_core::{Gate, Item, Replica as _, WholeMemory, Writers};
 use migrate::Error;
 use migrate::engine::{Engine, Order, Parts, Side};
 use migrate::plan::Plan;
-use migrate::probe::Direct;
+use migrate::probe::{AnswerCache, Direct};
 use migrate::record::{Colour, Phase, Record};
 
 use crate::watched::{Watched, WatchedRecords};
@@ -47,7 +47,13 @@ impl Move {
             let embedder = Hashing(space);
             let search = Arc::new(Direct(Arc::new(model)));
             let is_read_only = world.one_way && colour == Colour::Blue;
-            let side = Side { replica: Arc::new(watched), search: Some(search), embedder: None, is_read_only };
+            let side = Side {
+                replica: Arc::new(watched),
+                search: Some(search),
+                embedder: None,
+                answers: AnswerCache::None,
+                is_read_only,
+            };
             if self.changes_space { side.embedding_with(Arc::new(embedder)) } else { side }
         };
         let clock = world.clock.clone();

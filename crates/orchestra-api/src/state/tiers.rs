@@ -187,7 +187,10 @@ async fn open_embedded(settings: &Settings) -> Result<Option<EmbeddedProvider>> 
 }
 
 /// The cache on Redis, which need not be there.
-async fn open_redis(settings: &Settings, space: &EmbeddingSpace) -> Result<Option<RedisSemanticCacheProvider>> {
+pub(crate) async fn open_redis(
+    settings: &Settings,
+    space: &EmbeddingSpace,
+) -> Result<Option<RedisSemanticCacheProvider>> {
     if settings.short_term_provider != ShortTermProvider::Redis {
         return Ok(None);
     }
@@ -260,7 +263,7 @@ pub(crate) async fn embedder(settings: &Settings) -> anyhow::Result<Arc<dyn Embe
     })
 }
 
-pub(super) fn cache_embedder(
+pub(crate) fn cache_embedder(
     settings: &CacheEmbedderSettings,
     of_memories: Arc<dyn Embedder>,
 ) -> memory_core::Result<Arc<dyn Embedder>> {

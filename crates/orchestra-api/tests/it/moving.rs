@@ -10,7 +10,7 @@ use memory_testkit::services::{self, Service};
 use migrate::engine::{Engine, Order, Parts, Side};
 use migrate::http::HttpReplica;
 use migrate::plan::Plan;
-use migrate::probe::Direct;
+use migrate::probe::{AnswerCache, Direct};
 use migrate::record::file::FileRecords;
 use migrate::record::{Colour, Phase};
 use orchestra_api::config::{MoveSettings, Settings};
@@ -69,7 +69,7 @@ impl Server {
 
     fn side(&self, colour: Colour) -> Side {
         let replica = Arc::new(HttpReplica::new(&self.url, None).unwrap().of_side(colour));
-        Side { search: Some(replica.clone()), replica, embedder: None, is_read_only: false }
+        Side { search: Some(replica.clone()), replica, embedder: None, answers: AnswerCache::None, is_read_only: false }
     }
 
     fn parts(&self, folder: &Path) -> Parts {
@@ -331,7 +331,13 @@ async fn two_databases(folder: &Path, server: &services::Server) -> [AlloyDbConf
 async fn database_side(config: AlloyDbConfig) -> Side {
     let replica = Arc::new(AlloyDbReplica::connect(config.clone()).await.unwrap());
     let store = Arc::new(AlloyDbMemoryProvider::connect(config).await.unwrap());
-    Side { replica, search: Some(Arc::new(Direct(store))), embedder: None, is_read_only: false }
+    Side {
+        replica,
+        search: Some(Arc::new(Direct(store))),
+        embedder: None,
+        answers: AnswerCache::None,
+        is_read_only: false,
+    }
 }
 
 /// Each server learns of the switch when it does. Who writes at one and searches at the other with the write's token sees the write.

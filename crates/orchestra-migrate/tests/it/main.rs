@@ -4,6 +4,7 @@ mod commands;
 mod databases;
 mod dry_run;
 mod dump;
+mod hit_rate;
 mod home;
 mod server;
 mod sides;

@@ -7,13 +7,13 @@ use crate::diff::Diff;
 use crate::dump::Kept;
 use crate::gates::Checked;
 use crate::plan::Plan;
-use crate::record::{Colour, Copied, Event, Phase, Record, Sample};
+use crate::record::{Colour, Copied, Event, Phase, Record, Sample, Switch};
 use crate::stress::Stress;
 use crate::{Error, Result};
 
 /// The most points that are kept of how it went.
 const SAMPLES: usize = 400;
-/// The most events that are kept.
+/// The most events, and the most switches, that are kept.
 const EVENTS: usize = 1000;
 
 /// What is to be done next.
@@ -68,6 +68,7 @@ impl Record {
             streams: Vec::new(),
             copied: Copied::default(),
             samples: Vec::new(),
+            switches: Vec::new(),
             diff: None,
             checked: None,
             stress: None,
@@ -267,9 +268,13 @@ impl Record {
     #[must_use]
     pub fn opened(&self, now: Timestamp) -> Option<Self> {
         let Phase::Opening { stream, closed_at, began_at, .. } = &self.phase else { return None };
-        let waited = (now - *began_at).num_milliseconds();
-        let what = format!("switched: {} is in use, writes waited at most {waited} ms", self.follower());
+        let waited_ms = u64::try_from((now - *began_at).num_milliseconds()).unwrap_or(0);
+        let what = format!("switched: {} is in use, writes waited at most {waited_ms} ms", self.follower());
         let mut next = self.at(Phase::Following, now, &what);
+        next.switches.push(Switch { at: now, to: self.follower(), waited_ms });
+        if next.switches.len() > EVENTS {
+            next.switches.remove(0);
+        }
         next.active = self.follower();
         next.follower_epoch = *closed_at;
         next.releasing = self.stream.clone().map(|former| (self.active, former));

@@ -66,6 +66,9 @@ pub struct Record {
     pub copied: Copied,
     /// How it went, a point each now and then.
     pub samples: Vec<Sample>,
+    /// How each switch went, oldest first.
+    #[serde(default)]
+    pub switches: Vec<Switch>,
     /// The last comparison of the two stores.
     #[serde(default)]
     pub diff: Option<Diff>,
@@ -165,6 +168,17 @@ pub struct Sample {
     pub lag: u64,
 }
 
+/// A switch that was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Switch {
+    /// When the other store was opened.
+    pub at: Timestamp,
+    /// The store that is in use since.
+    pub to: Colour,
+    /// The longest that a write waited for it, in milliseconds.
+    pub waited_ms: u64,
+}
+
 /// Something that was done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
@@ -204,6 +218,14 @@ impl Record {
         let spent = (now - *began_at).to_std().ok().filter(|_| *items > 0)?;
         let left = of.saturating_sub(*items) as f64 / *items as f64;
         Some(spent.mul_f64(left.min(1e6)))
+    }
+}
+
+impl Copied {
+    /// How long it took; `None` until it has ended.
+    #[must_use]
+    pub fn took(&self) -> Option<std::time::Duration> {
+        (self.ended_at? - self.began_at?).to_std().ok()
     }
 }
 

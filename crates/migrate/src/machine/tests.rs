@@ -67,6 +67,22 @@ fn every_gate_has_an_epoch_of_its_own_and_every_stream_a_name() {
 }
 
 #[test]
+fn each_switch_that_was_made_is_kept_with_its_pause() {
+    let at = |ms| NOW + TimeDelta::milliseconds(ms);
+    let switching = following().switched(0, at(10)).unwrap();
+    assert!(switching.switches.is_empty(), "it may be undone yet");
+    let opened = switching.drained(at(40)).unwrap().opened(at(65)).unwrap();
+    assert_eq!(opened.switches, [Switch { at: at(65), to: Colour::Green, waited_ms: 55 }]);
+    let late = opened.released().switched(0, at(100)).unwrap().given_up(at(5000)).unwrap().undone(at(5001)).unwrap();
+    assert_eq!(late.switches, opened.switches, "one that was undone is none");
+    let back = late.switched(0, at(6000)).unwrap().drained(at(6000)).unwrap().opened(at(5999)).unwrap();
+    assert_eq!(back.switches[1], Switch { at: at(5999), to: Colour::Blue, waited_ms: 0 }, "a clock that was set back");
+    let mut former = serde_json::to_value(&back).unwrap();
+    former.as_object_mut().unwrap().remove("switches");
+    assert!(serde_json::from_value::<Record>(former).unwrap().switches.is_empty(), "a record from before is read");
+}
+
+#[test]
 fn the_samples_stay_few() {
     let mut record = planned().started(5, NOW).unwrap().prepared(NOW);
     for at in 0..5000 {

@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
+use migrate::record::Colour;
 use migrate::stress::step::Step;
 use migrate::stress::{Loaded, Stress};
 
-const SIZE: (f64, f64) = (800.0, 200.0);
-const BLUE: &str = "#2563eb";
-const GREEN: &str = "#059669";
+use super::copy::colour;
+use super::plot::{self, Axis, Line, Mark, Plot};
+use super::{absent, table};
 
 /// A store on the page.
 struct Side<'a> {
@@ -16,28 +17,59 @@ struct Side<'a> {
     loaded: &'a Loaded,
 }
 
-/// A line of a plot.
-struct Line {
-    value: fn(&Step) -> f64,
-    dashes: &'static str,
-}
-
 /// A table for each store, and plots of the time and of the recall over the rate.
-pub fn html(stress: &Stress) -> String {
-    let mut sides = vec![Side { name: "green", colour: GREEN, loaded: &stress.green }];
-    sides.extend(stress.blue.as_ref().map(|loaded| Side { name: "blue", colour: BLUE, loaded }));
+pub fn html(stress: Option<&Stress>) -> String {
+    let Some(stress) = stress else {
+        return absent("Stress test", "The stores were not loaded; stress, or run with --stress-test, does that.");
+    };
+    let mut sides = vec![Side { name: "green", colour: colour(Colour::Green), loaded: &stress.green }];
+    sides.extend(stress.blue.as_ref().map(|loaded| Side { name: "blue", colour: colour(Colour::Blue), loaded }));
     let mut page = "<h2>Stress test</h2>\n".to_owned();
     page += "<p>Requests come at random at a rate that rises; times are counted from when each was due.</p>\n";
+    let limit = sides.iter().map(|side| side.loaded.p99_limit_us).max().unwrap_or(0).max(1);
+    let over_rate = |title, unit, most, lines| Plot {
+        title,
+        x: Axis::Of("requests/s"),
+        unit,
+        most: Some(most),
+        lines,
+        marks: knees(&sides),
+        else_why: "no rate was tried",
+    };
+    let mut times = lines(&sides, "p99", |step| step.p99_us as f64 / 1000.0);
+    let medians = lines(&sides, "p50", |step| step.p50_us as f64 / 1000.0);
+    times.extend(medians.into_iter().map(|line| Line { is_dashed: true, ..line }));
+    let longest = times.iter().flat_map(|line| &line.points).map(|(_, ms)| *ms).fold(0.0, f64::max);
+    // What is longer than twice the limit is drawn at the edge.
+    let times = over_rate("Time over the rate", "ms", longest.min(limit as f64 / 500.0), times);
+    let recall = over_rate("Recall over the rate", "of the exact answers", 1.0, lines(&sides, "recall", Step::recall));
+    page += &plot::row(&[times.html(), recall.html()]);
     for side in &sides {
         page += &told(side.name, side.loaded);
     }
-    let limit = sides.iter().map(|side| side.loaded.p99_limit_us).max().unwrap_or(0).max(1);
-    let p99 = Line { value: |step| step.p99_us as f64 / 1000.0, dashes: "none" };
-    let p50 = Line { value: |step| step.p50_us as f64 / 1000.0, dashes: "6 4" };
-    page += "<h3>Time over the rate: p99, and p50 dashed</h3>\n";
-    page += &plot(&sides, limit as f64 / 500.0, "ms", &[p99, p50]);
-    page += "<h3>Recall over the rate</h3>\n";
-    page + &plot(&sides, 1.0, "of the exact answers", &[Line { value: Step::recall, dashes: "none" }])
+    page
+}
+
+/// A value of each store over the rate, by the rate and not in the order in which they were tried. Of one that was tried more than
+/// once it is the time when it held, or the last one.
+fn lines(sides: &[Side<'_>], of: &str, value: fn(&Step) -> f64) -> Vec<Line> {
+    let line = |side: &Side<'_>| {
+        let mut steps: Vec<&Step> = side.loaded.steps.iter().rev().collect();
+        steps.sort_by(|a, b| a.rate.total_cmp(&b.rate).then(b.held.cmp(&a.held)));
+        steps.dedup_by(|a, b| (a.rate - b.rate).abs() < f64::EPSILON * b.rate);
+        let points = steps.into_iter().map(|step| (step.rate, value(step))).collect();
+        Line::new(format!("{} {of}", side.name), side.colour, points)
+    };
+    sides.iter().map(line).collect()
+}
+
+/// The highest rates that held.
+fn knees(sides: &[Side<'_>]) -> Vec<Mark> {
+    let knee = |side: &Side<'_>| {
+        let at = side.loaded.knee?;
+        Some(Mark { at, text: format!("{} knee {at:.0}/s", side.name), colour: side.colour })
+    };
+    sides.iter().filter_map(knee).collect()
 }
 
 fn told(name: &str, loaded: &Loaded) -> String {
@@ -59,14 +91,15 @@ fn told(name: &str, loaded: &Loaded) -> String {
             truth.checked, truth.deviation, truth.allowed
         );
     }
-    page += "</p>\n<table><tr><th>Rate/s<th>Offered<th>Answered<th>p50 ms<th>p95<th>p99<th>p99.9<th>Longest<th>Failed\
-             <th>Given up<th>Recall<th></tr>\n";
+    let mut rows = "<tr><th>Rate/s<th>Offered<th>Answered<th>p50 ms<th>p95<th>p99<th>p99.9<th>Longest<th>Failed\
+                    <th>Given up<th>Recall<th></tr>\n"
+        .to_owned();
     let alone = std::iter::once(("one after the other".to_owned(), &loaded.alone));
     for (rate, step) in alone.chain(loaded.steps.iter().map(|step| (format!("{:.0}", step.rate), step))) {
         let (class, word) = if step.held { ("ok", "holds") } else { ("no", "does not hold") };
         let [p50, p95, p99, p999, max] = [step.p50_us, step.p95_us, step.p99_us, step.p999_us, step.max_us].map(millis);
         let _ = writeln!(
-            page,
+            rows,
             "<tr><td>{rate}<td>{:.0}<td>{:.0}<td>{p50}<td>{p95}<td>{p99}<td>{p999}<td>{max}<td>{}<td>{}<td>{:.3}<td class={class}>{word}</tr>",
             step.offered,
             step.achieved,
@@ -75,36 +108,7 @@ fn told(name: &str, loaded: &Loaded) -> String {
             step.recall()
         );
     }
-    page + "</table>\n"
-}
-
-/// Values over the rate, a line each, and the knees as marks. What is above `most` is drawn at the edge.
-fn plot(sides: &[Side<'_>], most: f64, unit: &str, lines: &[Line]) -> String {
-    let rates = sides.iter().flat_map(|side| &side.loaded.steps).map(|step| step.rate);
-    let fastest = rates.fold(1.0, f64::max);
-    let x = |rate: f64| rate / fastest * SIZE.0;
-    let mut svg = format!("<svg viewBox=\"0 0 {} {}\" preserveAspectRatio=none>", SIZE.0, SIZE.1);
-    for Side { name, colour, loaded } in sides {
-        let mut steps: Vec<&Step> = loaded.steps.iter().collect();
-        steps.sort_by(|a, b| a.rate.total_cmp(&b.rate));
-        for Line { value, dashes } in lines {
-            let y = |step: &Step| SIZE.1 - (value(step) / most).min(1.0) * (SIZE.1 - 20.0);
-            let points: Vec<String> = steps.iter().map(|step| format!("{:.1},{:.1}", x(step.rate), y(step))).collect();
-            let points = points.join(" ");
-            let _ = write!(svg, "<polyline style=\"stroke:{colour};stroke-dasharray:{dashes}\" points=\"{points}\"/>");
-        }
-        if let Some(knee) = loaded.knee {
-            let (at, bottom) = (x(knee), SIZE.1);
-            let text_at = (at + 4.0).min(SIZE.0 - 90.0);
-            let _ = write!(
-                svg,
-                "<line x1={at:.1} x2={at:.1} y1=20 y2={bottom} style=\"stroke:{colour};stroke-dasharray:2 3\"/>\
-                 <text x={text_at:.1} y=32 style=\"fill:{colour}\">{name} {knee:.0}/s</text>"
-            );
-        }
-    }
-    let _ = writeln!(svg, "<text x=4 y=14>{most:.0} {unit}</text><text x=740 y=196>{fastest:.0}/s</text></svg>");
-    svg
+    page + "</p>\n<div class=numbers>" + &table(&rows) + "</div>\n"
 }
 
 fn millis(micros: u64) -> String {
@@ -126,13 +130,35 @@ mod tests {
         green.truth.by = "A <GPU>".into();
         green.truth.checked = 77;
         let blue = Loaded { knee: None, steps: vec![step(100.0, false)], ..green.clone() };
-        let page = html(&Stress { at: Utc::now(), options: Options::default(), green, blue: Some(blue) });
-        for shown in ["green 100/s", "A &lt;GPU&gt;", "No rate held", "77 of its products", "<td>0.900", "400/s</text>"]
-        {
+        let page = html(Some(&Stress { at: Utc::now(), options: Options::default(), green, blue: Some(blue) }));
+        for shown in [
+            "green knee 100/s",
+            "A &lt;GPU&gt;",
+            "No rate held",
+            "77 of its products",
+            "<td>0.900",
+            "green p99",
+            "blue p50",
+            ">requests/s</text>",
+        ] {
             assert!(page.contains(shown), "{shown}: {page}");
         }
-        // By the rate, not in the order in which they were tried.
-        assert!(page.contains("points=\"200.0,159.5 400.0,159.5 800.0,159.5\""), "{page}");
         assert!(!page.contains("NaN") && !page.contains("inf"), "{page}");
+    }
+
+    #[test]
+    fn a_line_goes_by_the_rate_and_has_each_once() {
+        let step = |rate: f64, held, p99_us| Step { rate, held, p99_us, ..Step::default() };
+        let steps = vec![
+            step(100.0, true, 1),
+            step(400.0, false, 8),
+            step(400.0, false, 9),
+            step(200.0, true, 3),
+            step(200.0, false, 7),
+        ];
+        let loaded = Loaded { steps, ..Loaded::default() };
+        let side = Side { name: "green", colour: colour(Colour::Green), loaded: &loaded };
+        let line = lines(&[side], "p99", |step| step.p99_us as f64).remove(0);
+        assert_eq!(line.points, [(100.0, 1.0), (200.0, 3.0), (400.0, 9.0)]);
     }
 }

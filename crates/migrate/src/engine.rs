@@ -1,6 +1,7 @@
 //! Carries a move out, step by step. Every step may be done twice, and is recorded before or after it so that whoever comes next
 //! does it again or goes on behind it.
 
+mod behind;
 mod copy;
 mod embed;
 mod keep;
@@ -12,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use memory_core::{Clock, Embedder, Gate, MemoryStore, Replica, Timer, Writers};
+use memory_core::{Clock, Embedder, Gate, MemoryStore, Replica, Timer, Timestamp, Writers};
 
 use crate::diff::Diff;
 use crate::gates::Checked;
@@ -127,6 +128,8 @@ pub struct Engine {
     tried: Option<Record>,
     /// How many changes this mover has moved.
     followed: u64,
+    /// When this mover last tried to note how far behind the store is that follows.
+    note_tried_at: Option<Timestamp>,
 }
 
 /// What a step did.
@@ -182,7 +185,7 @@ impl Engine {
 
     fn with(parts: Parts, record: Record) -> Self {
         let pace = Pace::new(&record.plan);
-        Self { parts, record, pace, is_mover: false, tried: None, followed: 0 }
+        Self { parts, record, pace, is_mover: false, tried: None, followed: 0, note_tried_at: None }
     }
 
     /// The record as this mover knows it.
@@ -272,7 +275,7 @@ impl Engine {
     async fn stand_by_the_record(&mut self) -> Result<()> {
         self.is_mover = false;
         let Ok(Some(there)) = self.parts.records.load().await else { return Ok(()) };
-        if there != self.record && self.tried.as_ref() != Some(&there) {
+        if !self.is_own(&there) {
             return Err(Error::Superseded);
         }
         self.record = there;
@@ -359,7 +362,11 @@ impl Engine {
                 }
                 self.put(self.record.released()).await?;
             }
-            Step::Follow => return Ok(if self.follow().await? == 0 { Stepped::Idle } else { Stepped::Worked }),
+            Step::Follow => {
+                let followed = self.follow().await?;
+                self.note().await;
+                return Ok(if followed == 0 { Stepped::Idle } else { Stepped::Worked });
+            }
             Step::Drain => self.drain().await?,
             Step::GiveUp => self.put_some(self.record.given_up(now)).await?,
             Step::Open => self.open_follower().await?,
@@ -436,13 +443,6 @@ impl Engine {
         self.parts.side(colour).replica.release(stream).await.map_err(of(colour, "release"))
     }
 
-    async fn put(&mut self, next: Record) -> Result<()> {
-        self.tried = Some(next.clone());
-        self.parts.records.store(&next).await?;
-        self.record = next;
-        Ok(())
-    }
-
     async fn put_some(&mut self, next: Option<Record>) -> Result<()> {
         match next {
             Some(next) => self.put(next).await,
@@ -458,7 +458,7 @@ impl Engine {
         &*self.parts.side(self.record.follower()).replica
     }
 
-    fn now(&self) -> memory_core::Timestamp {
+    fn now(&self) -> Timestamp {
         self.parts.clock.now()
     }
 }

@@ -1,5 +1,7 @@
 //! What may follow on what: from a record to the next step, and from a step to the next record. Pure.
 
+mod behind;
+
 use chrono::TimeDelta;
 use memory_core::{ScanPosition, Timestamp};
 
@@ -10,6 +12,8 @@ use crate::plan::Plan;
 use crate::record::{Colour, Copied, Event, Phase, Record, Sample, Switch};
 use crate::stress::Stress;
 use crate::{Error, Result};
+
+pub(crate) use behind::EVERY as NOTE_EVERY;
 
 /// The most points that are kept of how it went.
 const SAMPLES: usize = 400;
@@ -68,6 +72,7 @@ impl Record {
             streams: Vec::new(),
             copied: Copied::default(),
             samples: Vec::new(),
+            behind: Vec::new(),
             switches: Vec::new(),
             diff: None,
             checked: None,
@@ -145,12 +150,7 @@ impl Record {
         next.copied.ended_at = is_last.then_some(now);
         next.samples.push(Sample { at: now, items: next.copied.items, lag });
         if next.samples.len() > SAMPLES {
-            // Every second one tells as much.
-            let mut is_kept = false;
-            next.samples.retain(|_| {
-                is_kept = !is_kept;
-                is_kept
-            });
+            behind::thin(&mut next.samples);
         }
         next
     }

@@ -66,6 +66,9 @@ pub struct Record {
     pub copied: Copied,
     /// How it went, a point each now and then.
     pub samples: Vec<Sample>,
+    /// How many changes were left while they were followed, a point each now and then.
+    #[serde(default)]
+    pub behind: Vec<Behind>,
     /// How each switch went, oldest first.
     #[serde(default)]
     pub switches: Vec<Switch>,
@@ -166,6 +169,15 @@ pub struct Sample {
     pub items: u64,
     /// How many changes were left.
     pub lag: u64,
+}
+
+/// How far the store that follows was behind at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Behind {
+    /// When.
+    pub at: Timestamp,
+    /// How many changes were left.
+    pub changes: u64,
 }
 
 /// A switch that was made.

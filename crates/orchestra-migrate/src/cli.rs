@@ -54,8 +54,8 @@ enum Command {
     /// Show how far it is
     #[command(after_help = "Examples:\n  orchestra-migrate status --watch 2\n  orchestra-migrate --json status")]
     Status {
-        /// Show it again every so many seconds
-        #[arg(long, value_name = "SECONDS")]
+        /// Show it again every so many seconds, until the move is over; in a terminal in place of what was shown before
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2")]
         watch: Option<u64>,
     },
     /// Compare both stores item by item, send the same queries to both, and decide the gates

@@ -5,6 +5,7 @@ mod cli;
 mod finalize;
 mod mistake;
 mod orders;
+mod progress;
 mod report;
 mod run;
 mod show;

@@ -11,6 +11,7 @@ use migrate::record::{Colour, Phase};
 
 use crate::cli::Cli;
 use crate::mistake::mistake;
+use crate::progress::{Page, Progress};
 use crate::show;
 
 impl Cli {
@@ -36,12 +37,14 @@ impl Cli {
         if self.dry_run {
             return Ok(());
         }
-        let progress = show::Progress::default();
+        let progress = Progress::new();
         let is_done = |record: &migrate::record::Record, lag: u64| {
             progress.tell(record, lag);
             record.phase == Phase::Following && record.releasing.is_none() && lag == 0 && !follow
         };
-        engine.run_until(is_done).await?;
+        let done = engine.run_until(is_done).await;
+        drop(progress);
+        done?;
         self.show(engine)
     }
 
@@ -64,8 +67,10 @@ impl Cli {
 
     /// Asks the gates, and shows what they say.
     pub async fn check(&self, engine: &mut Engine) -> Result<()> {
-        let checked =
-            engine.check(|diff| eprintln!("comparing with {}: {} items", diff.scanning.other(), diff.compared)).await?;
+        let (progress, of) = (Progress::new(), engine.record().copied.items);
+        let checked = engine.check(|diff| progress.compared(diff, of)).await;
+        drop(progress);
+        let checked = checked?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&(&checked, &engine.record().diff))?);
         } else {
@@ -124,14 +129,14 @@ impl Cli {
     }
 
     pub fn show(&self, engine: &Engine) -> Result<()> {
-        self.show_record(engine.record(), None)
+        self.show_record(engine.record(), None, &Page::plain())
     }
 
-    fn show_record(&self, record: &migrate::record::Record, lag: Option<u64>) -> Result<()> {
+    fn show_record(&self, record: &migrate::record::Record, lag: Option<u64>, page: &Page) -> Result<()> {
         if self.json {
             println!("{}", serde_json::to_string_pretty(record)?);
         } else {
-            print!("{}", show::status(record, lag, chrono::Utc::now()));
+            page.show(record, &show::status(record, lag, chrono::Utc::now()));
         }
         Ok(())
     }
@@ -143,10 +148,11 @@ impl Cli {
 
     /// The record tells it; the stores are not opened, since a file is one process's.
     pub async fn status(&self, watch: Option<u64>) -> Result<()> {
+        let page = Page::new();
         loop {
             let record = self.record().await?;
             let lag = record.samples.last().filter(|_| record.phase == Phase::Copying).map(|sample| sample.lag);
-            self.show_record(&record, lag)?;
+            self.show_record(&record, lag, &page)?;
             let Some(seconds) = watch.filter(|_| !record.is_over()) else { return Ok(()) };
             tokio::time::sleep(Duration::from_secs(seconds.max(1))).await;
         }

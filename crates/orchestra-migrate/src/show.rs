@@ -1,44 +1,13 @@
 //! What a move looks like in a terminal.
 
-use std::cell::Cell;
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use migrate::gates::{Checked, Gate};
 use migrate::probe::Latency;
 use migrate::record::{Colour, Phase, Record};
 
-/// How often progress is told.
-const EVERY: Duration = Duration::from_secs(1);
-
-/// Tells progress on standard error, not too often.
-#[derive(Debug, Default)]
-pub struct Progress {
-    told: Cell<Option<Instant>>,
-}
-
-impl Progress {
-    pub fn tell(&self, record: &Record, lag: u64) {
-        if self.told.get().is_some_and(|told| told.elapsed() < EVERY) {
-            return;
-        }
-        self.told.set(Some(Instant::now()));
-        eprintln!("{}", line(record, lag, Utc::now()));
-    }
-}
-
-/// Where it is, in a line.
-fn line(record: &Record, lag: u64, now: DateTime<Utc>) -> String {
-    match record.phase {
-        Phase::Copying => {
-            let left = record.copy_left(now).map_or(String::new(), |left| format!(", about {} s left", left.as_secs()));
-            let (done, items, of) = (record.progress() * 100.0, record.copied.items, record.copied.of);
-            format!("copying: {done:.0} %, {items} of about {of} items, {lag} changes behind{left}")
-        }
-        _ => format!("{}: {} in use, {} is {lag} changes behind", record.phase, record.active, record.follower()),
-    }
-}
+use crate::progress::{behind, line};
 
 /// All of it.
 pub fn status(record: &Record, lag: Option<u64>, now: DateTime<Utc>) -> String {
@@ -47,6 +16,9 @@ pub fn status(record: &Record, lag: Option<u64>, now: DateTime<Utc>) -> String {
         let _ = writeln!(text, "{}", line(record, lag.unwrap_or_default(), now));
     } else if record.copied.ended_at.is_some() {
         let _ = writeln!(text, "{} items were copied", record.copied.items);
+    }
+    if let Some(behind) = behind(record, now) {
+        let _ = writeln!(text, "{behind}");
     }
     if record.reads_on_green > 0 && record.reads_on_green < 100 {
         let _ = writeln!(text, "{} % of reads on green", record.reads_on_green);

@@ -5,6 +5,7 @@ mod dumps;
 mod gates;
 mod import;
 mod moves;
+mod notes;
 mod oracle;
 mod random;
 mod records;

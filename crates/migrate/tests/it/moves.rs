@@ -118,6 +118,8 @@ impl Move {
     /// Goes on a few steps.
     fn go_on(&mut self, steps: usize) {
         self.world().refresh();
+        // So that the lag is noted, among all else.
+        self.world().clock.advance(std::time::Duration::from_secs(6));
         for _ in 0..steps {
             self.act(None);
         }
@@ -259,8 +261,8 @@ enum Course {
     TimesOut,
 }
 
-/// A whole move, and how often the mover was killed on it and a switch undone.
-fn run(seed: u64, course: Course) -> (usize, usize) {
+/// A whole move, and how often the mover was killed on it, a switch undone and the lag noted.
+fn run(seed: u64, course: Course) -> (usize, usize, usize) {
     let changes_space = seed % 2 == 1;
     let mut moving = Move::new(seed, changes_space);
     {
@@ -302,7 +304,7 @@ fn run(seed: u64, course: Course) -> (usize, usize) {
     let kills = moving.world().kills;
     moving.check("at the end");
     end(&mut moving);
-    (kills, undone(&moving.record()))
+    (kills, undone(&moving.record()), moving.record().behind.len())
 }
 
 fn undone(record: &Record) -> usize {
@@ -351,14 +353,15 @@ fn runs(course: Course, first: u64, count: u64) {
     let one = std::env::var("MIGRATE_SEED").ok().map(|seed| seed.parse().expect("MIGRATE_SEED is a number"));
     let count = std::env::var("MIGRATE_RUNS").map_or(count, |runs| runs.parse().expect("MIGRATE_RUNS is a number"));
     let seeds: Vec<u64> = one.map_or_else(|| (first..first + count).collect(), |seed: u64| vec![seed]);
-    let (mut kills, mut undone) = (0, 0);
+    let (mut kills, mut undone, mut noted) = (0, 0, 0);
     for &seed in &seeds {
         let ran = std::panic::catch_unwind(|| run(seed, course));
         let ran = ran.unwrap_or_else(|_| panic!("the run failed: MIGRATE_SEED={seed}, {course:?}"));
-        (kills, undone) = (kills + ran.0, undone + ran.1);
+        (kills, undone, noted) = (kills + ran.0, undone + ran.1, noted + ran.2);
     }
     println!("{course:?}: {} runs, the mover was killed {kills} times, {undone} switches were undone", seeds.len());
     assert!(one.is_some() || kills as u64 > count, "the mover is killed more than once a run: {kills}");
+    assert!(one.is_some() || noted as u64 > count, "the lag is noted more than once a run: {noted}");
     let is_undone = course != Course::TimesOut || undone as u64 > count;
     assert!(one.is_some() || is_undone, "more than one switch a run is undone: {undone}");
 }

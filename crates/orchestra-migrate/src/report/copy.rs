@@ -82,14 +82,15 @@ fn rates(items: &[(f64, f64)]) -> Vec<(f64, f64)> {
 fn behind(record: &Record) -> Vec<(f64, f64)> {
     let Some(began) = began(record) else { return Vec::new() };
     let copying = record.samples.iter().map(|sample| (sample.at, sample.lag));
-    copying.map(|(at, changes)| (seconds(began, at), changes as f64)).collect()
+    let following = record.behind.iter().map(|behind| (behind.at, behind.changes));
+    copying.chain(following).map(|(at, changes)| (seconds(began, at), changes as f64)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use chrono::TimeDelta;
     use migrate::plan::Plan;
-    use migrate::record::{Sample, Switch};
+    use migrate::record::{Behind, Sample, Switch};
 
     use super::*;
 
@@ -107,6 +108,8 @@ mod tests {
     fn the_copy_is_drawn_from_its_beginning_with_its_rate() {
         let mut record = record(&[100, 300]);
         record.switches.push(Switch { at: record.samples[1].at, to: Colour::Green, waited_ms: 7 });
+        record.behind.push(Behind { at: record.samples[1].at + TimeDelta::seconds(5), changes: 9 });
+        assert_eq!(behind(&record), [(1.0, 3.0), (2.0, 3.0), (7.0, 9.0)]);
         assert_eq!(items(&record), [(0.0, 0.0), (1.0, 100.0), (2.0, 300.0)]);
         assert_eq!(rates(&items(&record)), [(1.0, 100.0), (2.0, 200.0)]);
         let found_out = Sample { at: record.samples[1].at + TimeDelta::seconds(1), ..record.samples[1] };

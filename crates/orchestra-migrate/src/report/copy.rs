@@ -7,6 +7,8 @@ use super::plot::{self, Axis, BLUE, GREEN, Line, Mark, ORANGE, Plot};
 
 /// Into how many parts the time is divided, at most, for a rate each.
 const PARTS: f64 = 60.0;
+/// Changes that the axis of them has at least, so that no part of one is on it.
+const FEW: f64 = 5.0;
 
 /// Items over the time, their rate, and the changes that were left.
 pub fn html(record: &Record) -> String {
@@ -25,7 +27,9 @@ pub fn html(record: &Record) -> String {
     let copied = over_time("Items copied", "items", nothing, Line::new("copied", BLUE, items));
     let too_few = "it takes two measurements at different times";
     let rate = over_time("Rate of the copy", "items/s", too_few, Line::new("copied a second", BLUE, rates));
+    let highest = behind.iter().map(|(_, changes)| *changes).fold(FEW, f64::max);
     let mut lag = over_time("Changes behind", "changes", nothing, Line::new("left to follow", ORANGE, behind));
+    lag.most = Some(highest);
     if let Some(began) = began(record) {
         let switches = record.switches.iter().map(|switch| Mark {
             at: seconds(began, switch.at),
@@ -133,6 +137,7 @@ mod tests {
         let none = html(&record(&[]));
         assert_eq!((none.matches("<figure>").count(), none.matches(": nothing was copied yet</p>").count()), (0, 2));
         assert_eq!(html(&record(&[7])).matches("<figure>").count(), 3);
+        assert!(html(&record(&[7])).contains(">5</text>"), "an axis of few changes has no parts of one");
         let mut still = record(&[7, 7]);
         still.samples[1].at = still.samples[0].at;
         still.copied.began_at = Some(still.samples[0].at);

@@ -61,6 +61,7 @@ impl Record {
         Self {
             revision: 1,
             plan,
+            planned_at: now,
             one_way,
             phase: Phase::Planned,
             active: Colour::Blue,
@@ -344,9 +345,10 @@ impl Record {
         self.epoch
     }
 
-    /// A name that no stream had before, so that what comes late ends no stream of now.
+    /// A name that no stream had before, of this move or of another one from the same store, so that nobody ends or acknowledges a
+    /// stream that is not theirs.
     fn stream_name(&self, follower: Colour) -> String {
-        format!("{}-to-{follower}-{}", self.plan.name, self.revision)
+        format!("{}-{}-to-{follower}-{}", self.plan.name, self.planned_at.timestamp_micros(), self.revision)
     }
 
     fn refused(&self, what: &str, advice: &str) -> Error {

@@ -42,6 +42,9 @@ pub struct Record {
     pub revision: u64,
     /// What is to be done.
     pub plan: Plan,
+    /// When it was planned: what tells its streams from those of other moves of the same name.
+    #[serde(default)]
+    pub planned_at: Timestamp,
     /// Whether blue can only be read: it is copied and not followed, nothing closes it, and nothing goes back to it.
     #[serde(default)]
     pub one_way: bool,

@@ -70,6 +70,12 @@ impl Model {
         Self { state: Arc::new(Mutex::new(State::new())), clock, fault: None }
     }
 
+    /// The streams that are captured.
+    #[must_use]
+    pub fn streams(&self) -> Vec<String> {
+        self.lock().streams.keys().cloned().collect()
+    }
+
     /// An empty store that breaks a promise.
     #[must_use]
     pub fn broken(clock: Arc<dyn Clock>, fault: Fault) -> Self {

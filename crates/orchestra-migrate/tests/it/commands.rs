@@ -68,10 +68,28 @@ async fn a_command_that_was_killed_is_run_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_move_from_the_same_store_takes_nothing_from_this_one() {
+    let home = Home::new().await;
+    std::fs::write(home.path().join("other.yaml"), "data: other\n").expect("a file");
+    let another = |command: &[&str]| {
+        home.succeeds(&[&["--record", "other.json", "--green", "other.yaml"], command].concat());
+    };
+    home.succeeds(&["plan", "--queries", "5"]);
+    home.succeeds(&["start"]);
+    another(&["plan", "--queries", "5"]);
+    another(&["start"]);
+    assert_eq!(home.state("blue").await, (59, true));
+    another(&["start"]);
+    another(&["cancel", "--yes"]);
+    home.succeeds(&["switch", "--writes", "--yes"]);
+    assert_eq!(home.state("green").await, (59, true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_goes_through_all_phases_or_stops() {
     let home = Home::new().await;
     let over = ["run", "--yes", "--queries", "5", "--maintenance-window", "2025-06-01 01:00"];
-    assert!(home.refuses(&over).contains("the maintenance window ends"));
+    assert!(home.refuses(&over).contains("the maintenance window ended"));
     assert_eq!(home.state("blue").await, (59, true), "nothing moved");
     assert!(home.refuses(&["run", "--yes", "--maintenance-window", "soon"]).contains("is no time"));
     let planned = home.succeeds(&["run", "--dry-run", "--maintenance-window", "2025-06-01 01:00 +02:00"]);

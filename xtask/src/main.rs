@@ -11,6 +11,7 @@ mod infra;
 mod layers;
 mod migrate;
 mod process;
+mod recording;
 mod services;
 mod table;
 mod test;
@@ -65,6 +66,8 @@ enum Command {
     ///
     /// Arguments go on to `orchestra-migrate`. docs/migrate.md tells more.
     Migrate(migrate::Args),
+    /// Make docs/migrate-recording.md again, by running what it shows
+    Recording,
     /// Check whether a deployment does what it is for, fast enough and safely
     Verify(verify::Args),
     /// Make the built-in embedding model again, from packages alone; or place the one that is not built in
@@ -82,6 +85,7 @@ fn main() -> Result<()> {
         Command::Chaos(args) => chaos::run(&args),
         Command::Deploy(args) => deploy::run(args),
         Command::Migrate(args) => migrate::run(&args),
+        Command::Recording => recording::run(),
         Command::Verify(args) => verify::run(&args),
         Command::Assets(args) => assets::run(&args),
     }

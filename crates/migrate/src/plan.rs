@@ -9,7 +9,7 @@ use crate::{Error, Result};
 
 /// What a move is to do, set when it is planned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Plan {
     /// What begins the names of its streams in the stores.
     pub name: String,
@@ -32,7 +32,7 @@ pub struct Plan {
 
 /// What has to hold before traffic moves. A gate that is `None` is not asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Gates {
     /// How many queries are sent to both stores.
     pub queries: usize,

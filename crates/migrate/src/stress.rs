@@ -40,7 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How a stress test goes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Options {
     /// How the rate rises.
     pub rise: Rise,

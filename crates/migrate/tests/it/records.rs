@@ -41,6 +41,20 @@ async fn a_damaged_file_is_no_record() {
     assert!(matches!(read, Err(Error::Record { operation: "read", .. })), "{read:?}");
 }
 
+/// A server may be older than the mover.
+#[tokio::test]
+async fn a_record_with_more_in_it_is_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("move.json");
+    let record = Record::planned(Plan::default(), false, 7, memory_core::Timestamp::UNIX_EPOCH);
+    let mut json = serde_json::to_value(&record).expect("JSON");
+    for of in ["", "/plan", "/plan/gates"] {
+        json.pointer_mut(of).expect("a part of it")["of_later"] = serde_json::json!({"more": 1});
+    }
+    std::fs::write(&path, json.to_string()).expect("a file");
+    assert_eq!(FileRecords::new(&path).load().await.expect("load"), Some(record));
+}
+
 #[tokio::test]
 async fn a_table_keeps_one_of_two() {
     let Some(url) = services::url(Service::Postgres) else { return };

@@ -276,17 +276,20 @@ async fn searches_go_to_green_by_their_share_and_are_compared() {
 
     // What blue alone has shows who answers.
     engine.order(Order::SwitchReads(100)).await.unwrap();
+    let mut rounds = 0;
     let seen = loop {
         let mirrored = server.get("/v1/replica/mirror").await["compared"].as_u64();
-        let body = json!({"text": "Ann counted 99 boats on Sunday", "scope": {"user": "ann"}});
+        rounds += 1;
+        let body = json!({"text": format!("Ann counted {rounds} boats on Sunday"), "scope": {"user": "ann"}});
         let written = answered(http.post(format!("{}/v1/memories", server.url)).json(&body)).await;
+        assert!(written["token"].is_string(), "{written:#}");
         let newest = |found: &Value| found["results"].as_array().unwrap().iter().any(|at| at["id"] == written["id"]);
         let free = json!({"query": "boats on Sunday", "scope": {"user": "ann"}, "limit": 100});
         let free = answered(http.post(format!("{}/v1/memories/search", server.url)).json(&free)).await;
         let bound =
             json!({"query": "boats on Sunday", "scope": {"user": "ann"}, "limit": 100, "at_least": written["token"]});
         let bound = answered(http.post(format!("{}/v1/memories/search", server.url)).json(&bound)).await;
-        assert!(newest(&bound), "a search that names a write sees it");
+        assert!(newest(&bound), "a search that names a write sees it: round {rounds}, {bound:#}");
         if !newest(&free) {
             break server.get("/v1/replica/mirror").await["compared"].as_u64() == mirrored;
         }

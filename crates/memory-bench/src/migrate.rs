@@ -39,7 +39,8 @@ pub struct Args {
     /// minilm-int8, where that was placed
     #[arg(long, value_delimiter = ',', value_enum, default_values_t = From::ALL)]
     only: Vec<From>,
-    /// Writes, changes and deletions in a second meanwhile, by four clients
+    /// Writes, changes and deletions in a second meanwhile, by four clients; a twentieth of them where the embedding model changes,
+    /// as each is embedded twice
     #[arg(long, default_value_t = 200.0)]
     rate: f64,
     /// How many items are read and written at once
@@ -75,6 +76,14 @@ impl From {
             Self::Postgres => of,
             Self::Embedded => of.div_ceil(10),
             Self::Space => of.div_ceil(200),
+        }
+    }
+
+    /// How many of so many writes a second its clients do.
+    fn rate(self, of: f64) -> f64 {
+        match self {
+            Self::Postgres | Self::Embedded => of,
+            Self::Space => of / 20.0,
         }
     }
 }
@@ -147,6 +156,10 @@ impl Bench<'_> {
         Ok(())
     }
 
+    fn rate(&self) -> f64 {
+        self.from.rate(self.args.rate)
+    }
+
     async fn move_all(&self, blue: &Blue, green: &Postgres, memories: &[Arc<Memories>; 2]) -> Result<Outcome> {
         let mut sides = [blue.side(), green.side()];
         let stores = [blue.store(), green.store()];
@@ -157,7 +170,7 @@ impl Bench<'_> {
                 Vectors::MiniLm(embedder) => Some(embedder.clone()),
             };
         }
-        let clients = Clients::start(&stores, memories, self.rows, self.args.rate);
+        let clients = Clients::start(&stores, memories, self.rows, self.rate());
         let mut copy = None;
         if let Blue::Postgres(postgres) = blue {
             copy = Some(green.copy_from(postgres).await?);
@@ -275,7 +288,7 @@ impl Bench<'_> {
         report.note(format!(
             "{title}: {} writes were acknowledged meanwhile, {:.0} a second asked for; VDiff: {} compared, {} missing, {} extra, \
              {} different, {} tombstones, {} unsettled",
-            done.writes, self.args.rate, moved.diff.compared, counts.missing, counts.extra, counts.different,
+            done.writes, self.rate(), moved.diff.compared, counts.missing, counts.extra, counts.different,
             counts.tombstones, moved.diff.unsettled
         ));
         report.note(format!("by the account of the clients: blue {}; green {}", found[0], found[1]));

@@ -206,7 +206,8 @@ impl Engine {
     /// As the store in use.
     pub async fn lag(&self) -> Result<u64> {
         let Some(stream) = &self.record.stream else { return Ok(0) };
-        if matches!(self.record.phase, Phase::Preparing) {
+        // It is not captured yet, or may have ended already.
+        if matches!(self.record.phase, Phase::Preparing | Phase::Cancelling | Phase::Finalizing) {
             return Ok(0);
         }
         let lag = self.active().lag(stream).await.map_err(of(self.record.active, "read the lag"))?;

@@ -362,6 +362,17 @@ fn runs(course: Course, first: u64, count: u64) {
 }
 
 #[test]
+fn an_end_that_was_interrupted_behind_its_stream_goes_on() {
+    let moving = crate::diffs::following(3, false);
+    let (stream, blue) = (moving.record().stream.expect("a stream"), moving.world().blue.clone());
+    let mut engine = now(Engine::open(moving.parts())).expect("open");
+    now(engine.order(Order::Cancel)).expect("cancelled");
+    now(blue.release(&stream)).expect("released");
+    now(engine.run_until(|_, _| false)).expect("it ends");
+    assert!(moving.record().is_over());
+}
+
+#[test]
 fn a_move_that_is_killed_anywhere_loses_and_resurrects_nothing() {
     runs(Course::Straight, 1, 250);
 }

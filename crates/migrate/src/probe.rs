@@ -10,6 +10,7 @@ use memory_core::{Embedding, Item, Memory, MemoryId, ScanPosition, Scope};
 use serde::{Deserialize, Serialize};
 
 pub use answers::{AnswerCache, Cached};
+pub(crate) use search::FOUND;
 pub use search::{Answer, Direct, Hit, Search};
 
 use crate::Result;

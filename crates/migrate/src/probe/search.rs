@@ -9,7 +9,7 @@ use memory_core::{Embedding, ListRequest, MemoryId, MemoryStore, Result, Scope, 
 use serde::{Deserialize, Serialize};
 
 /// How many are found for a query.
-pub(super) const FOUND: usize = 10;
+pub(crate) const FOUND: usize = 10;
 /// The most memories of a scope that a query is compared with exactly.
 const MOST: usize = 20_000;
 

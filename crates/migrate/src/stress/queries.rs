@@ -8,12 +8,10 @@ use memory_core::{Embedding, Item, ItemKey, Memory, MemoryId, Replica, Scope};
 
 use super::random::Random;
 use crate::engine::of;
-use crate::probe::Hit;
+use crate::probe::{FOUND, Hit};
 use crate::record::Colour;
 use crate::{Error, Result};
 
-/// How many are found for a query.
-pub(super) const FOUND: usize = 10;
 /// How many of the nearest are looked at for those that are as near as the last one of [`FOUND`].
 const NEAREST: usize = 100;
 /// Memories of similarities that differ by no more are as near: stores compare in 32 bits.

@@ -15,6 +15,7 @@ pub mod changes;
 pub mod labelled;
 pub mod make;
 pub mod manager;
+pub mod random;
 pub mod replica;
 pub mod services;
 pub mod store;

@@ -7,7 +7,6 @@ mod import;
 mod moves;
 mod notes;
 mod oracle;
-mod random;
 mod records;
 mod watched;
 mod world;

@@ -19,7 +19,7 @@ use migrate::record::memory::MemoryRecords;
 use migrate::record::{Colour, Phase, Records as _};
 
 use crate::oracle::Oracle;
-use crate::random::Random;
+use memory_testkit::random::Random;
 
 /// A call that goes on although whoever made it is gone.
 pub type Late = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -328,7 +328,7 @@ pub fn embedding(space: &Arc<EmbeddingSpace>, text: &str) -> Embedding {
 }
 
 fn id(random: &mut Random) -> memory_core::MemoryId {
-    let mut digits = format!("{:016x}{:016x}", random.next(), random.next());
+    let mut digits = format!("{:016x}{:016x}", random.number(), random.number());
     digits.replace_range(12..13, "4");
     digits.parse().expect("a UUID")
 }

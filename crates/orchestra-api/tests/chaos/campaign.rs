@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::client::{Client, Reply, Request};
 use crate::model::{Kind, Model};
 use crate::name::Name;
-use crate::random::Random;
+use memory_testkit::random::Random;
 
 /// How long a request is sent again: longer than any two failures last, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);

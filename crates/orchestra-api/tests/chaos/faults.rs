@@ -9,8 +9,8 @@ use memory_testkit::services::Server;
 use tokio::task::spawn_blocking;
 
 use crate::client::Client;
-use crate::random::Random;
 use crate::world::World;
+use memory_testkit::random::Random;
 
 /// A part that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,7 +93,7 @@ pub struct Faults {
 
 impl Faults {
     pub fn new(seed: u64, servers: usize) -> Self {
-        Self { random: Random::new(seed, 0), round: Vec::new(), servers, counts: BTreeMap::new() }
+        Self { random: Random::of_part(seed, 0), round: Vec::new(), servers, counts: BTreeMap::new() }
     }
 
     /// What fails next, at once.

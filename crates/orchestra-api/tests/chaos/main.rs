@@ -11,7 +11,6 @@ mod faults;
 mod model;
 mod name;
 mod process;
-mod random;
 mod report;
 mod stats;
 mod verify;

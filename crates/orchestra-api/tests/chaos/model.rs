@@ -15,7 +15,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::name::Name;
-use crate::random::Random;
+use memory_testkit::random::Random;
 use record::{Known, Record};
 
 /// A place in the order in which the campaign did and saw things.

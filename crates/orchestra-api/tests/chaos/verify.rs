@@ -11,8 +11,8 @@ use crate::campaign::Campaign;
 use crate::client::{Reply, Request};
 use crate::model::{Kind, View};
 use crate::name::{Name, TENANTS};
-use crate::random::Random;
 use crate::worker::{answers, reads};
+use memory_testkit::random::Random;
 
 /// How long the cache and the replica may take to catch up.
 const PATIENCE: Duration = Duration::from_secs(45);
@@ -34,7 +34,7 @@ pub async fn verify(campaign: &Arc<Campaign>) {
 }
 
 async fn verify_tenant(campaign: &Campaign, tenant: usize, deadline: Instant) {
-    let mut random = Random::new(campaign.seed, 1000 + tenant as u64);
+    let mut random = Random::of_part(campaign.seed, 1000 + tenant as u64);
     for server in 0..campaign.client.servers() {
         verify_list(campaign, tenant, server, deadline).await;
     }

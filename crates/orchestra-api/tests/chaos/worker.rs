@@ -13,7 +13,7 @@ use crate::campaign::Campaign;
 use crate::client::Request;
 use crate::model::Tick;
 use crate::name::Name;
-use crate::random::Random;
+use memory_testkit::random::Random;
 
 /// What memories are about.
 const WORDS: &[&str] = &[
@@ -76,7 +76,7 @@ struct Keyed {
 
 impl Worker {
     pub fn new(campaign: Arc<Campaign>, tenant: usize, worker: usize) -> Self {
-        let random = Random::new(campaign.seed, 1 + (tenant * 100 + worker) as u64);
+        let random = Random::of_part(campaign.seed, 1 + (tenant * 100 + worker) as u64);
         Self {
             campaign,
             tenant,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::account::{Account, Known};
-use crate::random::Random;
+use memory_testkit::random::Random;
 
 /// How many there are.
 pub const CLIENTS: u64 = 4;
@@ -70,7 +70,7 @@ impl Clients {
             let mut client = Client {
                 http: reqwest::Client::builder().timeout(ANSWER).build().unwrap(),
                 urls: urls.clone(),
-                random: Random::new(seed, 100 + number),
+                random: Random::of_part(seed, 100 + number),
                 user: format!("client-{number}"),
                 server: if any_server { number as usize % 2 } else { 0 },
                 written: 0,
@@ -118,7 +118,7 @@ impl Client {
                 7..8 => self.forget().await,
                 _ => self.read().await,
             }
-            let pause = self.random.up_to(PAUSE);
+            let pause = self.random.between(Duration::ZERO, PAUSE);
             tokio::time::sleep(pause).await;
         }
         self.done

@@ -7,7 +7,6 @@ mod account;
 mod clients;
 mod mover;
 mod process;
-mod random;
 mod report;
 mod run;
 mod world;

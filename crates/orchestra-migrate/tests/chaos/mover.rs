@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-use crate::random::Random;
 use crate::world::RECORD;
+use memory_testkit::random::Random;
 
 /// How long one command may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -39,7 +39,7 @@ pub struct Mover {
 
 impl Mover {
     pub fn new(folder: &Path, seed: u64) -> Self {
-        let random = Random::new(seed, 1);
+        let random = Random::of_part(seed, 1);
         Self { folder: folder.to_owned(), random, kills: BTreeMap::new(), told: Vec::new() }
     }
 
@@ -75,7 +75,7 @@ impl Mover {
     /// Compares while writes go on; the gates hold.
     pub async fn verify(&mut self) -> Result<(), String> {
         if self.random.percent(70) {
-            let kill = Kill::After(self.random.up_to(Duration::from_secs(2)));
+            let kill = Kill::After(self.random.between(Duration::ZERO, Duration::from_secs(2)));
             let _ = self.run(&["verify"], Some(kill)).await?;
         }
         self.done(&["verify"]).await
@@ -108,7 +108,8 @@ impl Mover {
 
     /// Follows for a while, and is killed.
     pub async fn follow(&mut self) -> Result<(), String> {
-        let kill = Kill::After(Duration::from_millis(300) + self.random.up_to(Duration::from_millis(1500)));
+        let kill =
+            Kill::After(Duration::from_millis(300) + self.random.between(Duration::ZERO, Duration::from_millis(1500)));
         self.run(&["start", "--follow"], Some(kill)).await.map(drop)
     }
 
@@ -135,11 +136,14 @@ impl Mover {
     /// A moment: at one of these phases, or any time.
     fn kill(&mut self, phases: &[&'static str], most_ms: u64) -> Kill {
         if self.random.percent(40) {
-            return Kill::After(self.random.up_to(Duration::from_millis(most_ms)));
+            return Kill::After(self.random.between(Duration::ZERO, Duration::from_millis(most_ms)));
         }
         let phase = phases[self.random.below(phases.len())];
         // A copy takes seconds, anything else some ten milliseconds.
-        Kill::At(phase, self.random.up_to(Duration::from_millis(if phase == "copying" { 1500 } else { 20 })))
+        Kill::At(
+            phase,
+            self.random.between(Duration::ZERO, Duration::from_millis(if phase == "copying" { 1500 } else { 20 })),
+        )
     }
 
     /// Runs a command that has to end well.

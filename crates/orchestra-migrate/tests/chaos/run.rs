@@ -9,9 +9,9 @@ use memory_testkit::make;
 
 use crate::clients::{CLIENTS, Clients, Done};
 use crate::mover::Mover;
-use crate::random::Random;
 use crate::report::Run;
 use crate::world::{SIDES, World};
+use memory_testkit::random::Random;
 
 /// The memories that each client writes before the move begins.
 const MEMORIES: usize = 40;
@@ -81,7 +81,7 @@ pub async fn run(server: &str, seed: u64) -> Run {
 
 /// The move while clients write, up to green in use and blue following.
 async fn go(mover: &mut Mover, rolls_back: bool, seed: u64) -> Result<(), String> {
-    let mut random = Random::new(seed, 2);
+    let mut random = Random::of_part(seed, 2);
     mover.plan().await?;
     mover.start().await?;
     mover.verify().await?;
@@ -106,9 +106,9 @@ async fn end(mover: &mut Mover) -> Result<(), String> {
 
 /// Kills a server now and then, and starts it again.
 async fn kill_servers(world: &World, seed: u64, is_over: &AtomicBool, kills: &AtomicUsize) {
-    let mut random = Random::new(seed, 3);
+    let mut random = Random::of_part(seed, 3);
     loop {
-        let quiet = Instant::now() + Duration::from_secs(1) + random.up_to(QUIET);
+        let quiet = Instant::now() + Duration::from_secs(1) + random.between(Duration::ZERO, QUIET);
         while Instant::now() < quiet {
             if is_over.load(Ordering::Relaxed) {
                 return;
@@ -118,7 +118,7 @@ async fn kill_servers(world: &World, seed: u64, is_over: &AtomicBool, kills: &At
         let at = random.below(SIDES.len());
         world.kill(at).await;
         kills.fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep(random.up_to(Duration::from_millis(800))).await;
+        tokio::time::sleep(random.between(Duration::ZERO, Duration::from_millis(800))).await;
         world.start_again(at).await;
     }
 }

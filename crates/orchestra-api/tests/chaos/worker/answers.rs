@@ -7,7 +7,7 @@ use super::{Mine, Worker};
 use crate::campaign::Campaign;
 use crate::client::{Reply, Request};
 use crate::name::{Name, TENANTS};
-use crate::random::Random;
+use memory_testkit::random::Random;
 
 impl Worker {
     /// Files an answer about a memory, in place of the one before.

@@ -10,7 +10,7 @@ use crate::campaign::Campaign;
 use crate::client::{Reply, Request};
 use crate::model::{Kind, Model, Tick, View};
 use crate::name::{Name, TENANTS};
-use crate::random::Random;
+use memory_testkit::random::Random;
 
 impl Worker {
     /// Any memory of the tenant, there or not.

@@ -7,14 +7,22 @@ use std::time::Duration;
 pub struct Random(u64);
 
 impl Random {
+    /// The choices of this seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// The choices of one part of a campaign: parts of one seed do not repeat each other.
-    pub fn new(seed: u64, part: u64) -> Self {
+    #[must_use]
+    pub fn of_part(seed: u64, part: u64) -> Self {
         let mut random = Self(seed ^ part.wrapping_mul(0xA076_1D64_78BD_642F));
-        random.next();
+        random.number();
         random
     }
 
-    fn next(&mut self) -> u64 {
+    /// Any number.
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -22,9 +30,9 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`, which is more than 0.
+    /// A number below `end`; 0 where there is none.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
+        (self.number() % end.max(1) as u64) as usize
     }
 
     /// Whether something happens that happens `percent` times in a hundred.
@@ -32,6 +40,7 @@ impl Random {
         self.below(100) < percent
     }
 
+    /// A time from `least` to `most`.
     pub fn between(&mut self, least: Duration, most: Duration) -> Duration {
         least + (most - least).mul_f64(self.below(10_000) as f64 / 10_000.0)
     }
